@@ -70,7 +70,9 @@ impl Ledger {
     /// Counts an answer. `Err` if it ends the connection.
     pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<(), Error> {
         match reply {
-            Reply::PubAck { answered, copies } => {
+            Reply::PubAck {
+                answered, copies, ..
+            } => {
                 self.answered = answered.clamp(self.answered, self.published);
                 self.copies = self.copies.saturating_add(copies);
             }

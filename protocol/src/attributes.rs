@@ -27,6 +27,15 @@ pub const LIMIT: &str = "limit";
 /// On PUBLISH: this answer reports a failure; the value is its status.
 pub const ERROR: &str = "error";
 
+/// On PUBLISH: the level that the receipt waits for, see [`crate::AckLevel`].
+pub const ACK: &str = "ack";
+
+/// On PUBACK: the lowest level that the messages have reached, see [`crate::AckLevel`].
+pub const LEVEL: &str = "level";
+
+/// On PUBACK: where the last message is that is kept, see [`crate::Position`].
+pub const POSITION: &str = "pos";
+
 /// On SUBSCRIBE: the overflow policy, see [`crate::OverflowPolicy`].
 pub const SLOW: &str = "slow";
 

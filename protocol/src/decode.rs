@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+use crate::ack_level::Reached;
 use crate::attributes::Attributes;
 use crate::error::DecodeError;
 use crate::escape::Escaped;
@@ -298,6 +299,7 @@ impl<'a> Reply<'a> {
                 Ok(Self::PubAck {
                     answered: number(Verb::PubAck, answered)?,
                     copies: number(Verb::PubAck, copies.unwrap_or_default())?,
+                    reached: attributes.ok().and_then(|it| Reached::of(&it)),
                 })
             }
             Some(Verb::SubAck) => Ok(Self::SubAck {
@@ -726,8 +728,21 @@ mod tests {
             Reply::PubAck {
                 answered: 3,
                 copies: 12,
+                reached: None,
             },
             b"PUBACK 3 12\n",
+        );
+        let position = crate::Position::parse(b"k3f9.2:1042").ok();
+        check_reply(
+            Reply::PubAck {
+                answered: 3,
+                copies: 12,
+                reached: Some(Reached {
+                    level: crate::AckLevel::Disk,
+                    position,
+                }),
+            },
+            b"@level=disk;pos=k3f9.2:1042 PUBACK 3 12\n",
         );
         check_reply(Reply::SubAck { filter: b"a/#" }, b"SUBACK a/#\n");
         check_reply(Reply::UnsubAck { filter: b"a/#" }, b"UNSUBACK a/#\n");

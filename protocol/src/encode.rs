@@ -66,7 +66,14 @@ impl Reply<'_> {
             } => {
                 message(out, Verb::Message, *topic, payload, attributes);
             }
-            Self::PubAck { answered, copies } => {
+            Self::PubAck {
+                answered,
+                copies,
+                reached,
+            } => {
+                if let Some(reached) = reached {
+                    before(out, &reached.attributes());
+                }
                 line(out, format_args!("{} {answered} {copies}\n", Verb::PubAck));
             }
             Self::SubAck { filter } => word(out, Verb::SubAck, filter),

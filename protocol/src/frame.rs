@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::ack_level::Reached;
 use crate::attributes::Attributes;
 use crate::escape::Escaped;
 use crate::filter::Filters;
@@ -109,12 +110,14 @@ pub enum Reply<'a> {
         /// The attributes of the publisher, and `retained` if the broker added it.
         attributes: Attributes<'a>,
     },
-    /// `PUBACK <n> <copies>`. The first `answered` PUBLISH frames of this connection are answered.
+    /// `[@level=<level>[;pos=<position>] ]PUBACK <n> <copies>`. The first `answered` PUBLISH frames of this connection are answered.
     PubAck {
         /// Counted from the connection's first PUBLISH.
         answered: u64,
         /// Copies made of the messages that this PUBACK answers and no earlier one did.
         copies: u64,
+        /// How far those messages are kept, for a client that has asked with `ack`.
+        reached: Option<Reached>,
     },
     /// `SUBACK <filter>`.
     SubAck {

@@ -5,6 +5,7 @@
 //! socket, starts a thread or reads a clock, so a byte string can test every rule of the protocol.
 //! `docs/protocol.md` is the contract: where the two differ, this crate has the bug.
 
+mod ack_level;
 mod attributes;
 mod decode;
 mod encode;
@@ -17,12 +18,15 @@ pub mod limits;
 mod message;
 mod name;
 mod overflow_policy;
+mod position;
 mod spaces;
 mod topic;
 mod verb;
 
+pub use ack_level::{AckLevel, BadAckLevel, Reached};
 pub use attributes::{
-    Attributes, BadAttribute, ERROR, ID, LIMIT, REPLY, RETAIN, RETAINED, SLOW, TTL,
+    ACK, Attributes, BadAttribute, ERROR, ID, LEVEL, LIMIT, POSITION, REPLY, RETAIN, RETAINED,
+    SLOW, TTL,
 };
 pub use decode::{Decoder, Framer, Step};
 pub use error::{Code, DecodeError};
@@ -33,6 +37,7 @@ pub use harmless::is_harmless;
 pub use message::MessageLine;
 pub use name::{BadName, Name};
 pub use overflow_policy::{BadOverflowPolicy, OverflowPolicy};
+pub use position::{BadPosition, Position, StoreId};
 pub use spaces::{decode_spaces, decode_spaces_bytes, encode_spaces, escape_spaces};
 pub use topic::{BadTopic, Topic};
 pub use verb::Verb;

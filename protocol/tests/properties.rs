@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::limits::{LINE_BYTES, TOPIC_BYTES, TOPIC_LEVELS};
 use protocol::{
-    Attributes, Credential, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Name, Reply,
-    Request, Step, Subject, Topic, Verb, decode_spaces, encode_spaces, escape_spaces,
+    AckLevel, Attributes, Credential, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Name,
+    Reached, Reply, Request, Step, Subject, Topic, Verb, decode_spaces, encode_spaces,
+    escape_spaces,
 };
 
 /// The next frame of a decoder, as text that outlives its buffer.
@@ -297,7 +298,19 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
             payload: Escaped::escape(&parts.payload),
             attributes: attributes(&parts.items),
         },
-        Reply::PubAck { answered, copies },
+        Reply::PubAck {
+            answered,
+            copies,
+            reached: None,
+        },
+        Reply::PubAck {
+            answered,
+            copies,
+            reached: Some(Reached {
+                level: AckLevel::Os,
+                position: None,
+            }),
+        },
         Reply::SubAck { filter },
         Reply::UnsubAck { filter },
         Reply::WillAck { topic: filter },

@@ -352,7 +352,7 @@ fn what_is_wrong_with_a_request_is_said() {
         ("/topics/", 400, "topic"),
         ("/topics/%FF", 400, "UTF-8"),
         ("/topics/$SYS/x", 403, "only the broker"),
-        ("/topics/a?retian", 400, "retain, lines"),
+        ("/topics/a?retian", 400, "retain, ack, lines"),
         ("/topics/a?@Bad=1", 400, "lower-case"),
         ("/elsewhere", 405, "GET"),
         ("/news/today", 405, "POST to \"/topics/news/today\""),

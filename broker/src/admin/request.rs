@@ -123,6 +123,7 @@ fn not_answered(refused: PublishError) -> Unanswered {
         PublishError::Full(full) => unanswered(Code::TooMany, &full.to_string()),
         PublishError::OverLimit(over) => unanswered(Code::TooMany, &over.to_string()),
         PublishError::NotKept(why) => unanswered(Code::NotDone, &why.to_string()),
+        PublishError::BadAckLevel(why) => unanswered(Code::BadAttribute, &why.to_string()),
     }
 }
 

@@ -14,12 +14,13 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
+use protocol::AckLevel;
 
 use super::failure::{Failure, fail, warn};
 use super::file::{self, FileSettings};
 use super::parsers::{
-    Host, List, ListeningPlace, Owner, RoomFlag, address_ranges, addresses, flattened, host,
-    log_format, mode, owner, paths, places, rooms, time_or_never, words,
+    Host, List, ListeningPlace, Owner, RoomFlag, ack_level, address_ranges, addresses, flattened,
+    host, log_format, mode, owner, paths, places, rooms, time_or_never, words,
 };
 use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
@@ -316,16 +317,13 @@ struct Flags {
     /// Keep retained messages in this folder
     #[arg(long, env = "BROKER_DATA", hide_env = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// How safe what is kept is when its publisher is told so, os or disk
+    #[arg(long, env = "BROKER_ACK", hide_env = true, hide_short_help = true, default_value = "os", value_name = "LEVEL",
+          value_parser = ack_level)]
+    ack: AckLevel,
     /// How often what is kept is made durable
-    #[arg(
-        long,
-        env = "BROKER_SYNC_INTERVAL",
-        hide_env = true,
-        hide_short_help = true,
-        default_value = "100ms",
-        value_name = "TIME",
-        value_parser = humantime::parse_duration
-    )]
+    #[arg(long, env = "BROKER_SYNC_INTERVAL", hide_env = true, hide_short_help = true, default_value = "100ms",
+          value_name = "TIME", value_parser = humantime::parse_duration)]
     sync_interval: Duration,
     /// Append events of security to this file, as JSON
     #[arg(
@@ -427,6 +425,7 @@ impl From<Flags> for Config {
             },
             security_log: flags.security_log,
             data: flags.data,
+            ack: flags.ack,
             sync_interval: flags.sync_interval,
         }
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use protocol::Topic;
+use protocol::{AckLevel, Topic};
 
 pub use arguments::{Arguments, LogFormat, LogSettings};
 pub(crate) use difference::need_restart;
@@ -131,6 +131,8 @@ pub struct Config {
     pub security_log: Option<PathBuf>,
     /// The folder of what outlives the process, if anything does.
     pub data: Option<PathBuf>,
+    /// How safe that is when its publisher is told so, unless it asks for a level.
+    pub ack: AckLevel,
     /// How often that is made durable.
     pub sync_interval: Duration,
 }
@@ -188,6 +190,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             security_log: None,
             data: None,
+            ack: AckLevel::Os,
             sync_interval: Duration::from_millis(100),
         }
     }

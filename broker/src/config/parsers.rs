@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::unistd::{Group, User};
-use protocol::Topic;
+use protocol::{AckLevel, Topic};
 
 use super::LogFormat;
 
@@ -49,6 +49,14 @@ impl ListeningPlace {
 /// A value with commas in it.
 #[derive(Clone, Debug)]
 pub(super) struct List<T>(pub(super) Vec<T>);
+
+/// Parses the level of what is kept. It is written to the system in any case.
+pub(super) fn ack_level(text: &str) -> Result<AckLevel, String> {
+    match AckLevel::parse(text.trim().as_bytes()) {
+        Ok(level @ (AckLevel::Os | AckLevel::Disk)) => Ok(level),
+        Ok(AckLevel::Mem) | Err(_) => Err("it is os or disk".to_owned()),
+    }
+}
 
 /// Parses a time that may be without end.
 pub(super) fn time_or_never(text: &str) -> Result<Duration, String> {

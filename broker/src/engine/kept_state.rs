@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use protocol::{MessageLine, Topic};
+use protocol::{AckLevel, MessageLine, Topic};
 
 use crate::auth::identity::IdentityName;
 use crate::clock::Moment;
@@ -18,11 +18,12 @@ impl Engine {
     pub(crate) fn open_store(
         &self,
         folder: &Path,
+        level: AckLevel,
         waiting: Waiting<'_>,
     ) -> Result<StoreFound, StoreError> {
         let now = (Moment::now(), now_ms());
         let mut unreadable = 0_u64;
-        let (store, found) = Store::open(folder, waiting, &mut |record| {
+        let (store, found) = Store::open(folder, level, waiting, &mut |record| {
             unreadable += u64::from(self.take_back(record, now).is_none());
         })?;
         if unreadable > 0 {

@@ -31,7 +31,7 @@ pub(crate) fn open(
         true => Waiting::ForPredecessor(&tell),
         false => Waiting::No,
     };
-    let found = engine.open_store(folder, waiting);
+    let found = engine.open_store(folder, config.ack, waiting);
     found.map(Some).map_err(|why| BindError::Store {
         folder: folder.clone(),
         why: why.to_string(),
@@ -47,9 +47,10 @@ pub(crate) fn log_found(engine: &Engine, config: &Config, found: Option<&StoreFo
     let interval = humantime::format_duration(config.sync_interval);
     let retained = engine.retained.read().size().count;
     log::info!(
-        "store {}: {retained} retained messages, {}; acknowledges at os, synced every {interval}",
+        "store {}: {retained} retained messages, {}; acknowledges at {}, synced every {interval}",
         folder.display(),
         ByteSize(found.recovered.bytes),
+        config.ack,
     );
 }
 

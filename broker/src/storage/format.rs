@@ -2,21 +2,19 @@
 
 use std::io;
 
+use protocol::StoreId;
+
 use super::disk::{Disk, read_all, write_all};
 
 const NAME: &str = "format";
 const UNFINISHED: &str = "format.new";
 const FIRST_LINE: &str = "dallal store 1";
 
-/// Characters of an identifier, so short that a position can be typed.
-const ID_CHARS: usize = 4;
-const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
     /// Tells stores apart.
-    pub(crate) id: String,
+    pub(crate) id: StoreId,
     /// Rises at each start after an end that was not clean.
     pub(crate) generation: u32,
     /// The last process has made everything durable and noted that.
@@ -32,11 +30,10 @@ pub(crate) enum FormatError {
 
 impl Format {
     /// An identifier for a new store.
-    pub(crate) fn new_id() -> io::Result<String> {
-        let mut bytes = [0; ID_CHARS];
+    pub(crate) fn new_id() -> io::Result<StoreId> {
+        let mut bytes = [0; 4];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let chars = bytes.map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]));
-        Ok(chars.into_iter().collect())
+        Ok(StoreId::of_random(bytes))
     }
 
     /// None if there is no such file, or nothing in it can be read: then the files of the store say what they can.
@@ -59,7 +56,7 @@ impl Format {
             };
         }
         let mut value = |key| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
-        let id = value("id").filter(|id| is_id(id)).map(str::to_owned);
+        let id = value("id").and_then(|id| StoreId::parse(id).ok());
         let generation = value("generation").and_then(|it| it.parse().ok());
         let is_clean = value("clean") == Some("yes");
         Ok(id.zip(generation).map(|(id, generation)| Self {
@@ -84,8 +81,4 @@ impl Format {
         disk.rename(UNFINISHED, NAME)?;
         disk.sync_folder("")
     }
-}
-
-fn is_id(text: &str) -> bool {
-    text.len() == ID_CHARS && text.bytes().all(|byte| ALPHABET.contains(&byte))
 }

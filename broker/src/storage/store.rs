@@ -7,9 +7,11 @@ use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use protocol::{AckLevel, Position};
 
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
@@ -21,6 +23,7 @@ use super::log::{self, Log, NotKept};
 use super::record::{Record, records};
 use super::recovery::{self, Recovered};
 use super::snapshot::{self, SnapshotWriter};
+use super::waiters::{Synced, Waiter, Waiters, WaitingThread, Wake};
 
 /// Bytes of a segment.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -37,6 +40,9 @@ const MOST_SEGMENTS: usize = 8;
 /// Syncs in quicker succession would leave no time for anything else.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How often it is looked whether a segment or a snapshot is to be made.
+const TEND: Duration = Duration::from_millis(100);
+
 /// How often it is tried again to make a snapshot, or the next segment, after that has failed.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -44,6 +50,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Store {
     disk: Arc<dyn Disk>,
     log: Log,
+    /// The level of receipts to those that ask for none.
+    level: AckLevel,
+    waiters: Waiters,
     format: Mutex<Format>,
     segment_bytes: u64,
     /// One for the topics with the same hash: see [`Store::turn`].
@@ -81,7 +90,7 @@ pub(crate) enum Waiting<'a> {
 }
 
 /// Where the state for a snapshot comes from.
-pub(crate) trait SnapshotSource {
+pub(crate) trait SnapshotSource: Sync {
     /// Writes all that is kept now, as records. Publishers go on meanwhile.
     fn write(&self, snapshot: &mut SnapshotWriter);
 }
@@ -90,6 +99,7 @@ impl Store {
     /// Opens the store in a folder, which is made if it is not there. `apply` gets all records in their order.
     pub(crate) fn open(
         folder: &Path,
+        level: AckLevel,
         waiting: Waiting<'_>,
         apply: &mut dyn FnMut(&Record<'_>),
     ) -> Result<(Self, StoreFound), StoreError> {
@@ -102,7 +112,9 @@ impl Store {
                 disk.wait_for_lock()?
             }
         };
-        Self::open_on(Arc::new(disk), Some(lock), SEGMENT_BYTES, apply)
+        let (mut store, found) = Self::open_on(Arc::new(disk), Some(lock), SEGMENT_BYTES, apply)?;
+        store.level = level;
+        Ok((store, found))
     }
 
     pub(super) fn open_on(
@@ -144,6 +156,8 @@ impl Store {
         let store = Self {
             disk,
             log,
+            level: AckLevel::Os,
+            waiters: Waiters::default(),
             format: Mutex::new(format),
             segment_bytes,
             turns: std::array::from_fn(|_| Mutex::new(())),
@@ -171,47 +185,127 @@ impl Store {
         self.log.append(FrameKind::State, 1, &[&body])
     }
 
-    /// Syncs at each interval until `stopped` is closed, and makes snapshots from `source`. Then everything is
-    /// durable.
+    /// The level of receipts to those that ask for none.
+    pub(crate) fn level(&self) -> AckLevel {
+        self.level
+    }
+
+    /// Where the entry with this sequence number is.
+    pub(crate) fn position(&self, sequence: u64) -> Position {
+        let format = self.format.lock();
+        Position {
+            store: format.id,
+            generation: format.generation,
+            sequence,
+        }
+    }
+
+    /// The sequence number of the last entry; that of none before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.log.next() - 1
+    }
+
+    /// Has the next sync tell a waiter how far the store is.
+    pub(crate) fn wish(&self, waiter: Arc<dyn Waiter>) {
+        self.waiters.add(waiter);
+    }
+
+    /// Waits until an entry is durable; false if it does not become so.
+    pub(crate) fn wait(&self, sequence: u64) -> bool {
+        let thread = Arc::new(WaitingThread::new(sequence));
+        self.waiters.add(thread.clone());
+        thread.wait()
+    }
+
+    /// Does what is done beside the publishers, until `stopped` is closed: syncs for those that wait and at each
+    /// interval, and makes snapshots from `source`. Then everything is durable.
     pub(crate) fn run(
         &self,
         interval: Duration,
         source: &dyn SnapshotSource,
         stopped: &Receiver<()>,
     ) {
-        let mut synced = self.log.appended();
-        let mut is_told = false;
-        // Starts in quick succession must not leave a file each.
-        if let Err(err) = self.make_snapshot_if_due(source) {
-            ::log::error!("the store: no snapshot: {err}");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                self.tend_loop(source, stopped);
+                self.waiters.stop();
+            });
+            self.sync_loop(interval);
+        });
+        let closed = self.close();
+        if let Err(err) = &closed {
+            ::log::error!("the store: {err}; the next start takes it for that after a crash");
         }
+        // All of it, also of those that have come since the last sync.
+        self.waiters.release(match closed {
+            Ok(()) => Synced::Before(u64::MAX),
+            Err(_) => Synced::Failed,
+        });
+    }
+
+    fn sync_loop(&self, interval: Duration) {
         let interval = interval.max(LEAST_INTERVAL);
-        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        let mut synced = self.log.appended();
+        let mut next = Instant::now() + interval;
+        let mut is_told = false;
+        loop {
+            let wake = self.waiters.wait(next);
+            if wake == Wake::Stop {
+                return;
+            }
             let appended = self.log.appended();
-            let done = match appended == synced {
+            let done = match wake == Wake::Interval && appended == synced {
                 // Nothing has come for an interval.
                 true => self.log.mark().map_err(io::Error::other),
-                false => self.log.sync().map(drop),
+                false => self.sync_for_waiters(),
             };
-            let done = done
-                .and_then(|()| self.log.prepare())
-                .and_then(|()| self.make_snapshot_if_due(source));
             synced = appended;
+            if wake == Wake::Interval {
+                next = Instant::now() + interval;
+            }
             match done {
                 Ok(()) => is_told = false,
+                Err(err) if !is_told => {
+                    ::log::error!("the store: {err}");
+                    is_told = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn sync_for_waiters(&self) -> io::Result<()> {
+        let synced = self.log.sync();
+        self.waiters.release(match synced {
+            Ok(next) => Synced::Before(next),
+            Err(_) => Synced::Failed,
+        });
+        synced.map(drop)
+    }
+
+    /// Makes segments before they are needed and snapshots from `source` when they are due, until `stopped` is closed:
+    /// beside the thread that syncs, because both take long and others wait for that one.
+    fn tend_loop(&self, source: &dyn SnapshotSource, stopped: &Receiver<()>) {
+        let mut is_told = false;
+        loop {
+            // At once, because starts in quick succession must not leave a file each.
+            let done = self.log.prepare();
+            let pause = match done.and_then(|()| self.make_snapshot_if_due(source)) {
+                Ok(()) => {
+                    is_told = false;
+                    TEND
+                }
                 Err(err) => {
                     if !is_told {
                         ::log::error!("the store: {err}");
                     }
                     is_told = true;
-                    if stopped.recv_timeout(TRY_AGAIN) != Err(RecvTimeoutError::Timeout) {
-                        break;
-                    }
+                    TRY_AGAIN
                 }
+            };
+            if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return;
             }
-        }
-        if let Err(err) = self.close() {
-            ::log::error!("the store: {err}; the next start takes it for that after a crash");
         }
     }
 

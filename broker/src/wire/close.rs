@@ -202,6 +202,14 @@ pub(crate) fn close(
         // RFC 6455 §5.5.1: no frame follows a close frame, so this is sent last.
         let close_frame = tunnel.take().map(|tunnel| tunnel.last_frame(&end));
         let parting = closing.parting.filter(|_| !is_closed);
+        // Before the last words, behind which nothing is sent.
+        match closing.drain {
+            Drain::No | Drain::UntilStop => {}
+            Drain::For(time) => client.wait_for_last_receipts(Instant::now() + time),
+            Drain::UntilDeadline => {
+                client.wait_for_last_receipts(deadline.unwrap_or_else(Instant::now))
+            }
+        }
         client.say_last(parting, close_frame.as_deref());
         is_closed |= close_frame.is_some();
         match closing.drain {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use shuttle::rand::{self, Rng};
 use shuttle::thread;
 
+use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::handover::answer;
 use crate::socket::{ENCODER, Flushing, Socket, deliver};
@@ -51,7 +52,11 @@ pub(crate) fn nothing_leaves_after_the_close() {
             })
         });
         let own = scope.spawn(|| {
-            outbox.lock().receipt(1, 1);
+            outbox.lock().receipt(Receipt {
+                answered: 1,
+                copies: 1,
+                reached: None,
+            });
             outbox.lock().answer(b"answer;");
             outbox.lock().farewell(b"bye;");
         });

@@ -29,6 +29,7 @@ mod storage;
 mod wire;
 
 mod conversation;
+mod durability;
 mod ending;
 mod handover;
 mod memory;
@@ -53,7 +54,7 @@ const STACK_BYTES: usize = 512 * 1024;
 /// A check, and the number of schedules of each kind.
 type Check = (&'static str, fn(), usize);
 
-const CHECKS: [Check; 25] = [
+const CHECKS: [Check; 26] = [
     (
         "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
         handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
@@ -108,6 +109,11 @@ const CHECKS: [Check; 25] = [
         "hurry_ends_all_waiting_without_a_deadline",
         ending::hurry_ends_all_waiting_without_a_deadline,
         400,
+    ),
+    (
+        "no_receipt_leaves_before_its_sync_and_none_is_forgotten",
+        durability::no_receipt_leaves_before_its_sync_and_none_is_forgotten,
+        1500,
     ),
     (
         "nothing_follows_the_end_of_a_subscription",

@@ -22,7 +22,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     encode: None,
     answer: None,
     gap: |count| format!("-{count};").into_bytes(),
-    receipt: |answered, copies| format!("={answered}/{copies};").into_bytes(),
+    receipt: |receipt| format!("={}/{};", receipt.answered, receipt.copies).into_bytes(),
     first: |messages| ends(messages).next().unwrap_or(messages.len()),
     fitting: |messages, room| ends(&messages[..room]).last().unwrap_or(0),
     count: |messages| ends(messages).count() as u64,

@@ -8,6 +8,7 @@
 //! Messages pass through the engine as lines of the line protocol. A wire with another format gives an
 //! [`Encoder`](crate::engine::outbox::encoder::Encoder) that converts them.
 
+mod acks;
 mod checks;
 mod hold_budget;
 mod identity;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod over_limit;
 mod paid_traffic;
 mod publish;
+mod receipts;
 mod restriction;
 mod rights;
 mod security;
@@ -34,6 +36,7 @@ use crate::engine::orders::LastReload;
 use crate::engine::outbox::Outbox;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::encoder::Parting;
+use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::Dispatch;
 use crate::engine::routing::subscribers::Subscriber;
@@ -44,6 +47,7 @@ use crate::engine::stats::log_limit::Suppressed;
 use crate::engine::usage::ConnectionShare;
 use crate::sync::Ordering;
 
+use acks::Acks;
 use hold_budget::HoldBudget;
 use paid_traffic::PaidTraffic;
 use rights::Rights;
@@ -94,6 +98,7 @@ pub(crate) struct Client<'a> {
     share: Option<ConnectionShare>,
     /// Only with a rate.
     paid: Option<Box<PaidTraffic>>,
+    acks: Option<Box<Acks>>,
 }
 
 /// Counts of what this client has published, up to the current batch.
@@ -136,9 +141,8 @@ struct HandIn {
 pub(crate) struct Answers<'a> {
     /// Cleared when they are sent.
     pub(crate) bytes: &'a mut Vec<u8>,
-    /// The number of messages acknowledged, and the copies made of them. Consecutive receipts in the
-    /// queue are merged.
-    pub(crate) receipt: Option<(u64, u64)>,
+    /// What is said of the messages acknowledged. Consecutive receipts in the queue are merged.
+    pub(crate) receipt: Option<Receipt>,
     /// The client has acknowledged messages, so that more can be sent to it.
     pub(crate) acknowledged: bool,
 }
@@ -196,6 +200,7 @@ impl<'a> Client<'a> {
             hold_budget: None,
             share: None,
             paid: None,
+            acks: None,
         })
     }
 
@@ -446,7 +451,7 @@ impl<'a> Client<'a> {
         self.send(answers);
         // Before any wait: an audit waits until no client is inside a batch.
         self.settle();
-        self.outbox.wait_for_room();
+        self.wait_for_answers_to_leave();
         if self.dispatch.wants_backpressure() {
             self.wait_for_slow();
         }
@@ -480,7 +485,10 @@ impl<'a> Client<'a> {
     }
 
     /// Sends the answers. Every message they confirm is in the outboxes of its subscribers.
-    fn send(&self, answers: Answers<'_>) {
+    fn send(&mut self, answers: Answers<'_>) {
+        if self.acks.is_some() {
+            return self.send_acks(answers);
+        }
         let Answers {
             bytes,
             receipt,
@@ -494,8 +502,8 @@ impl<'a> Client<'a> {
             guard.answer(bytes);
             bytes.clear();
         }
-        if let Some((answered, copies)) = receipt {
-            guard.receipt(answered, copies);
+        if let Some(receipt) = receipt {
+            guard.receipt(receipt);
         }
         if acknowledged {
             guard.pump();
@@ -686,7 +694,7 @@ pub(super) mod tests {
         assert!(bytes.is_empty());
         assert_eq!(client.publish(&[], message("a", "2")), Ok(1));
         let answers = Answers {
-            receipt: Some((2, 2)),
+            receipt: Some(client.receipt(2, 2)),
             ..Answers::new(&mut bytes)
         };
         client.finish_batch(None, answers);

@@ -8,7 +8,9 @@ use std::fmt;
 use std::ops::Range;
 
 use memchr::memchr;
-use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, RETAINED, Topic};
+use protocol::{
+    ACK, AckLevel, Attributes, BadAckLevel, Escaped, Filter, MessageLine, RETAIN, RETAINED, Topic,
+};
 
 use super::{Client, Denied, Last, OverLimit};
 use crate::auth::identity::ClientIdentity;
@@ -50,6 +52,8 @@ pub(crate) enum PublishError {
     OverLimit(OverLimit),
     /// It would be retained, and the store cannot keep it.
     NotKept(NotKept),
+    /// It asks for a level that there is not.
+    BadAckLevel(BadAckLevel),
 }
 
 impl<'a> Message<'a> {
@@ -141,15 +145,22 @@ impl Client<'_> {
         will_of: Option<&ClientIdentity>,
     ) -> Result<u64, PublishError> {
         self.last = None;
+        let asked = AckLevel::asked(&message.attributes)?;
+        self.note_asked(asked);
         let line = MessageLine {
             topic: message.topic,
             payload: message.payload,
-            attributes: message.attributes.without(&[RETAIN, RETAINED]),
+            attributes: message.attributes.without(&[ACK, RETAIN, RETAINED]),
         };
         // A message without the flag never changes a retained one [MQTT-3.3.1-12] (3.1.1)
         // [MQTT-3.3.1-8] (5.0).
         if message.options.retain {
-            return self.publish_retained(buffer, line, message.options, will_of);
+            let options = RetainOptions {
+                publish: message.options,
+                asked,
+                will_of,
+            };
+            return self.publish_retained(buffer, line, &options);
         }
         Ok(self.add(&line, message.options))
     }
@@ -309,14 +320,13 @@ impl Client<'_> {
         &mut self,
         buffer: &[u8],
         mut line: MessageLine<'_>,
-        options: PublishOptions,
-        will_of: Option<&ClientIdentity>,
+        options: &RetainOptions<'_>,
     ) -> Result<u64, PublishError> {
-        let whose = self.retained_for(will_of);
+        let whose = self.retained_for(options.will_of);
         let owner = whose.as_ref().map(|whose| &whose.owner);
         // Before the locks are taken, for which other publishers and subscribers wait.
         self.dispatch.deliver(buffer);
-        let kept = RetainedLine::of(&mut line, options.qos);
+        let kept = RetainedLine::of(&mut line, options.publish.qos);
         let engine = self.engine;
         // What the broker itself publishes, and bridges say of themselves, ends with it.
         let store = engine.store.get().filter(|_| !line.topic.is_brokers_own());
@@ -325,7 +335,10 @@ impl Client<'_> {
         // messages and by no other client.
         let turn = match store {
             Some(store) => match self.keep(store, line.topic, kept.as_ref(), owner) {
-                Ok(turn) => Some(turn),
+                Ok((turn, sequence)) => {
+                    self.note_kept(sequence, options.asked);
+                    Some(turn)
+                }
                 Err(KeepError::Full(full)) => return Err(self.not_retained(full, whose.as_ref())),
                 Err(KeepError::NotKept(why)) => return Err(PublishError::NotKept(why)),
             },
@@ -346,26 +359,26 @@ impl Client<'_> {
                 }
             }
         }
-        let copies = self.add(&line, options);
+        let copies = self.add(&line, options.publish);
         self.dispatch.deliver(buffer);
         Ok(copies)
     }
 
     /// Keeps in the store that a message is retained, or none any more. Returns the turn of the topic, to be held
-    /// until that is so.
+    /// until that is so, and the sequence number of the change.
     fn keep<'s>(
         &self,
         store: &'s Store,
         topic: Topic<'_>,
         kept: Option<&RetainedLine>,
         owner: Option<&RetainedOwner>,
-    ) -> Result<MutexGuard<'s, ()>, KeepError> {
+    ) -> Result<(MutexGuard<'s, ()>, u64), KeepError> {
         let name = topic.as_str();
         let turn = store.turn(name);
         let retained = self.engine.retained.read();
         let record = match kept {
-            // Nothing to keep: the log would grow with each.
-            None if retained.find(topic).is_none() => return Ok(turn),
+            // Nothing to keep: the log would grow with each. What made it so is at the end of the log at most.
+            None if retained.find(topic).is_none() => return Ok((turn, store.last())),
             None => Record::Cleared {
                 topic: name.as_bytes(),
             },
@@ -381,8 +394,8 @@ impl Client<'_> {
             }
         };
         drop(retained);
-        store.keep(&record)?;
-        Ok(turn)
+        let sequence = store.keep(&record)?;
+        Ok((turn, sequence))
     }
 
     /// Adds a message whose line has not been written yet.
@@ -434,6 +447,15 @@ struct RetainedLine {
     /// Bytes of the payload.
     payload: usize,
     qos: u8,
+}
+
+/// How a message is published that is retained.
+struct RetainOptions<'a> {
+    publish: PublishOptions,
+    /// The level that its publisher wants.
+    asked: Option<AckLevel>,
+    /// Whose will it was, if it was one.
+    will_of: Option<&'a ClientIdentity>,
 }
 
 enum KeepError {
@@ -494,6 +516,12 @@ impl From<NotKept> for KeepError {
 impl From<Denied> for PublishError {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
+    }
+}
+
+impl From<BadAckLevel> for PublishError {
+    fn from(why: BadAckLevel) -> Self {
+        Self::BadAckLevel(why)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use protocol::{Filter, OverflowPolicy};
 
-use super::tests::ENCODER;
+use super::tests::{ENCODER, receipt};
 use super::{Outbox, Sink};
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::run::Run;
@@ -193,7 +193,7 @@ proptest! {
                     outbox.lock().deliver(&runs.iter().collect::<Vec<_>>());
                 }
                 OutboxStep::Answer => outbox.lock().answer(b"<answer>"),
-                OutboxStep::Receipt => outbox.lock().receipt(1, 2),
+                OutboxStep::Receipt => outbox.lock().receipt(receipt(1, 2)),
                 OutboxStep::Room(pieces) => sink.make_room(&outbox, pieces),
             }
             let stock = outbox.stock();

@@ -1,6 +1,8 @@
 //! The bytes of a protocol that are the same for all its clients, as functions that an outbox calls
 //! without knowing the protocol.
 
+use super::receipt::Receipt;
+
 /// Converts lines to messages of a protocol, one for each line.
 pub(crate) type Encode = fn(lines: &[u8]) -> Vec<u8>;
 
@@ -15,9 +17,8 @@ pub(crate) struct Encoder {
     pub(crate) answer: Option<Encode>,
     /// The notice that this many messages were dropped here; empty if the next message reports it.
     pub(crate) gap: fn(count: u64) -> Vec<u8>,
-    /// The receipt for this many publishes in total, of which the newly acknowledged made this many
-    /// copies.
-    pub(crate) receipt: fn(answered: u64, copies: u64) -> Vec<u8>,
+    /// The receipt for messages that the client has published.
+    pub(crate) receipt: fn(&Receipt) -> Vec<u8>,
     /// The length of the first message.
     pub(crate) first: fn(messages: &[u8]) -> usize,
     /// The number of bytes of whole messages that fit into `room` bytes.
@@ -70,7 +71,7 @@ impl Encoder {
         encode: None,
         answer: None,
         gap: |_| Vec::new(),
-        receipt: |_, _| Vec::new(),
+        receipt: |_| Vec::new(),
         first: <[u8]>::len,
         fitting: |_, _| 0,
         count: |_| 0,

@@ -14,6 +14,7 @@ use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::encoder::Parting;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::queue::{Data, Kind, SLICES};
+use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
 use crate::sync::MutexGuard;
@@ -242,6 +243,7 @@ impl OutboxGuard<'_> {
     /// Sends the final answer: no message follows it.
     pub(crate) fn farewell(&mut self, bytes: &[u8]) {
         if !mem::replace(&mut self.inside.ending, true) {
+            self.forget_waiting();
             if let Some(delivery) = &mut self.inside.delivery {
                 delivery.detach();
             }
@@ -275,11 +277,11 @@ impl OutboxGuard<'_> {
 
     /// Sends a receipt. It replaces one at the end of the queue, so that receipts do not accumulate for
     /// a publisher that does not read them.
-    pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {
+    pub(crate) fn receipt(&mut self, receipt: Receipt) {
         let Inside { queue, terms, .. } = &mut *self.inside;
-        if !queue.replace_receipt(answered, copies, terms) {
-            let bytes = (terms.encoder.receipt)(answered, copies);
-            self.say(&bytes, Kind::Receipt { copies });
+        if !queue.replace_receipt(receipt, terms) {
+            let bytes = (terms.encoder.receipt)(&receipt);
+            self.say(&bytes, Kind::Receipt(receipt));
         }
     }
 

@@ -13,8 +13,11 @@ mod guard;
 mod hold;
 pub(crate) mod memfd;
 pub(crate) mod queue;
+pub(crate) mod receipt;
+mod release;
 pub(crate) mod run;
 mod special;
+pub(crate) mod waiting;
 mod walks;
 
 use std::io::{self, IoSlice};
@@ -34,6 +37,7 @@ use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
+use waiting::WaitingAnswers;
 use walks::Walks;
 
 pub(crate) use guard::OutboxGuard;
@@ -126,6 +130,8 @@ struct Inside {
     quota: Option<NonZeroU64>,
     /// Walks over retained messages for the client.
     walks: Option<Box<Walks>>,
+    /// Answers that wait for the store; none if there are none.
+    waiting: Option<Box<WaitingAnswers>>,
 }
 
 enum OutboxState {
@@ -179,6 +185,7 @@ impl Outbox {
                 delivery: None,
                 quota: None,
                 walks: None,
+                waiting: None,
             }),
             moved: Condvar::new(),
         }
@@ -341,7 +348,8 @@ impl Outbox {
     /// also returns when the broker stops.
     pub(crate) fn drain(&self, deadline: Option<Instant>) {
         self.wait(deadline, |inside| {
-            matches!(inside.state, OutboxState::Idle(_)) || (deadline.is_none() && inside.hurried)
+            let is_sent = matches!(inside.state, OutboxState::Idle(_)) && inside.waiting.is_none();
+            is_sent || (deadline.is_none() && inside.hurried)
         });
     }
 
@@ -431,6 +439,7 @@ impl Inside {
     fn close(&mut self) {
         self.state = OutboxState::Closed;
         self.queue.clear(self.terms.encoder);
+        self.waiting = None;
         self.give_up_held();
         if let Some(mut delivery) = self.delivery.take() {
             let mut redeliveries = Vec::new();
@@ -447,6 +456,7 @@ impl Inside {
                 delivery.detach();
                 self.state = OutboxState::Detached;
                 self.queue.clear(self.terms.encoder);
+                self.waiting = None;
             }
             None => self.close(),
         }
@@ -500,6 +510,7 @@ pub(crate) mod tests {
     use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::delivery::writer::{Details, PacketWriter, Written};
     use crate::engine::outbox::queue::COPY_BELOW_BYTES;
+    use crate::engine::outbox::receipt::Receipt;
 
     /// A sink that accepts as much as a test allows.
     #[derive(Default)]
@@ -546,7 +557,7 @@ pub(crate) mod tests {
     pub(super) const ENCODER: Encoder = Encoder {
         wire: "test",
         gap: |count| format!("<gap {count}>").into_bytes(),
-        receipt: |answered, copies| format!("<{answered}:{copies}>").into_bytes(),
+        receipt: |receipt| format!("<{}:{}>", receipt.answered, receipt.copies).into_bytes(),
         first: |messages| {
             messages
                 .iter()
@@ -630,6 +641,14 @@ pub(crate) mod tests {
         }
     }
 
+    pub(super) fn receipt(answered: u64, copies: u64) -> Receipt {
+        Receipt {
+            answered,
+            copies,
+            reached: None,
+        }
+    }
+
     fn deliver(outbox: &Outbox, messages: &[&str]) {
         let runs: Vec<_> = messages
             .iter()
@@ -677,7 +696,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 100, 0);
         for _ in 0..5 {
             deliver(&outbox, &["x"]);
-            outbox.lock().receipt(1, 1);
+            outbox.lock().receipt(receipt(1, 1));
         }
         assert_eq!(sink.0.lock().armed, 1);
         sink.make_room(&outbox, 1);
@@ -755,11 +774,11 @@ pub(crate) mod tests {
     #[test]
     fn waiting_receipts_become_one() {
         let (outbox, sink) = outbox(1, 100, 1);
-        outbox.lock().receipt(1, 1); // Its first byte leaves.
-        outbox.lock().receipt(2, 1);
-        outbox.lock().receipt(5, 4);
+        outbox.lock().receipt(receipt(1, 1)); // Its first byte leaves.
+        outbox.lock().receipt(receipt(2, 1));
+        outbox.lock().receipt(receipt(5, 4));
         sink.make_room(&outbox, 4 + 1);
-        outbox.lock().receipt(6, 1);
+        outbox.lock().receipt(receipt(6, 1));
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "<1:1><5:5><6:1>");
     }

@@ -1,9 +1,14 @@
 //! Publishing by `POST` and `PUT`: the body is one message, or each of its lines is one.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use memchr::{memchr, memrchr};
-use protocol::{Attributes, BadAttribute, Escaped, RETAIN, Topic, decode_spaces, escape_spaces};
+use protocol::{
+    ACK, AckLevel, Attributes, BadAttribute, Escaped, RETAIN, Reached, Topic, decode_spaces,
+    escape_spaces,
+};
 use serde::Serialize;
 
 use super::body::{BodyError, RequestBody};
@@ -15,6 +20,10 @@ use crate::engine::memory::budget::Charge;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::storage::NotKept;
 use crate::wire::Source;
+
+/// How far what was published is kept, and where the last of it is, for a client that has asked.
+const LEVEL: HeaderName = HeaderName::from_static("dallal-level");
+const POSITION: HeaderName = HeaderName::from_static("dallal-position");
 
 /// Bytes of a line besides its topic and payload: the verb and two spaces.
 const FRAME_BYTES: usize = 10;
@@ -29,11 +38,15 @@ struct Envelope {
 
 /// The answer to the publisher.
 #[derive(Serialize)]
-struct Receipt<'a> {
-    topic: &'a str,
+struct PublishReceipt<'a> {
+    topic: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<u64>,
     copies: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
 }
 
 /// Counts of what was published.
@@ -66,16 +79,16 @@ impl HttpConversation<'_, '_> {
         if head.awaits_word() && buffer.unread().is_empty() {
             self.client.answer(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        match self.publish_body(head, &envelope, source, buffer) {
-            Ok(count) => {
-                let receipt = Receipt {
-                    topic: &decode_spaces(&envelope.topic),
-                    messages: envelope.by_lines.then_some(count.messages),
-                    copies: count.copies,
-                };
-                let mut text = serde_json::to_string(&receipt).expect("text and numbers serialise");
-                text.push('\n');
-                self.conclude(head, Response::new(StatusCode::OK, JSON, text))
+        let published = self.publish_body(head, &envelope, source, buffer);
+        let published = published.and_then(|count| {
+            let kept = self.client.wait_until_kept();
+            let refused = |why| BodyError::Refused(not_published(&PublishError::NotKept(why)));
+            Ok((count, kept.map_err(refused)?))
+        });
+        match published {
+            Ok((count, reached)) => {
+                let receipt = PublishReceipt::new(&envelope, &count, reached);
+                self.conclude(head, receipt.response())
             }
             Err(BodyError::Refused(refused)) => self.refuse(Some(head), &refused),
             Err(BodyError::End(end)) => Next::Break(end),
@@ -178,6 +191,31 @@ impl HttpConversation<'_, '_> {
     }
 }
 
+impl<'a> PublishReceipt<'a> {
+    fn new(envelope: &'a Envelope, count: &Count, reached: Option<Reached>) -> Self {
+        let position = reached.and_then(|reached| reached.position);
+        Self {
+            topic: decode_spaces(&envelope.topic),
+            messages: envelope.by_lines.then_some(count.messages),
+            copies: count.copies,
+            level: reached.map(|reached| reached.level.as_str()),
+            position: position.map(|position| position.to_string()),
+        }
+    }
+
+    fn response(&self) -> Response {
+        let mut text = serde_json::to_string(self).expect("text and numbers serialise");
+        text.push('\n');
+        let mut response = Response::new(StatusCode::OK, JSON, text);
+        let values = [(LEVEL, self.level), (POSITION, self.position.as_deref())];
+        for (name, value) in values {
+            let value = value.and_then(|value| HeaderValue::from_str(value).ok());
+            response.headers.extend(value.map(|value| (name, value)));
+        }
+        response
+    }
+}
+
 impl Envelope {
     fn new(
         client: &Client<'_>,
@@ -200,12 +238,19 @@ impl Envelope {
                     Ok(())
                 }
                 "retain" => attributes.push_flag(RETAIN),
+                "ack" => attributes.push(ACK, value.as_bytes()),
                 name => match name.strip_prefix('@') {
                     Some(key) => add(&mut attributes, key, value),
                     None => return Err(unknown_parameter(name)),
                 },
             };
             added.map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+        }
+        if let Err(why) = AckLevel::asked(&attributes) {
+            return Err(RequestRefusal::new(
+                StatusCode::BAD_REQUEST,
+                why.to_string(),
+            ));
         }
         let mut encodings = head.words(CONTENT_ENCODING);
         if encodings.any(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
@@ -245,6 +290,9 @@ fn not_published(refused: &PublishError) -> RequestRefusal {
             RequestRefusal::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
         }
         PublishError::OverLimit(over) => RequestRefusal::over_limit(over),
+        PublishError::BadAckLevel(why) => {
+            RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string())
+        }
         PublishError::NotKept(why) => RequestRefusal::new(
             match why {
                 NotKept::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
@@ -259,7 +307,7 @@ fn unknown_parameter(name: &str) -> RequestRefusal {
     RequestRefusal::new(
         StatusCode::BAD_REQUEST,
         format!(
-            "there is no parameter {name:?}; there is retain, lines, and @<key>=<value> for attributes"
+            "there is no parameter {name:?}; there is retain, ack, lines, and @<key>=<value> for attributes"
         ),
     )
 }

@@ -92,7 +92,7 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
         encode: Some(encode),
         answer: None,
         gap,
-        receipt: |_, _| Vec::new(),
+        receipt: |_| Vec::new(),
         first: first_chunk,
         fitting: |chunks, room| {
             ends(chunks)

@@ -1,7 +1,7 @@
 //! Lines in datagrams: each datagram is a conversation of its own that only publishes.
 
 use memchr::memchr;
-use protocol::{Attributes, Code, Escaped, Framer, Reply, Request, Subject, Topic};
+use protocol::{ACK, Attributes, Code, Escaped, Framer, Reply, Request, Subject, Topic};
 
 use super::refusals::{not_kept, refusal};
 use crate::engine::client::{Client, Message, PublishError};
@@ -9,10 +9,7 @@ use crate::engine::client::{Client, Message, PublishError};
 /// Maximum bytes of an answer. What would be longer is left out.
 const ANSWER_BYTES: usize = 1024;
 
-/// On PUBLISH: the answer confirms that the message is in the queues of its subscribers.
-const ACK: &str = "ack";
-
-/// The only value of [`ACK`].
+/// The only value of [`ACK`]: the answer confirms that the message is in the queues of its subscribers.
 const MEM: &[u8] = b"mem";
 
 /// What the lines of one datagram did.
@@ -120,6 +117,7 @@ impl DatagramConversation {
             PublishError::Full(full) => (Code::TooMany, full.to_string()),
             PublishError::OverLimit(over) => (Code::TooMany, over.to_string()),
             PublishError::NotKept(why) => (not_kept(why), why.to_string()),
+            PublishError::BadAckLevel(why) => (Code::BadAttribute, why.to_string()),
         })?;
         if asks {
             self.answered += 1;
@@ -146,6 +144,7 @@ impl DatagramConversation {
             self.say(&Reply::PubAck {
                 answered: self.answered,
                 copies: self.copies,
+                reached: None,
             });
         }
     }

@@ -18,7 +18,7 @@ use std::ops::{ControlFlow, Range};
 
 use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
-    Attributes, Code, DecodeError, Escaped, Framer, RETAIN, RETAINED, Reply, Request, Step,
+    ACK, Attributes, Code, DecodeError, Escaped, Framer, RETAIN, RETAINED, Reply, Request, Step,
     Subject, Topic,
 };
 
@@ -26,6 +26,7 @@ use crate::admin::unanswered::Unanswered;
 use crate::engine::client::{Answers, Client, Denied, Message, PublishError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
+use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::run::MESSAGE;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
@@ -47,7 +48,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     encode: None,
     answer: None,
     gap: |count| encoded(&Reply::Gap { count }),
-    receipt: |answered, copies| encoded(&Reply::PubAck { answered, copies }),
+    receipt: |receipt| encoded(&pub_ack(receipt)),
     first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
     fitting: |lines, room| memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1),
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
@@ -60,6 +61,14 @@ pub(crate) const ENCODER: Encoder = Encoder {
     moves_when_told: false,
     taken_over: b"",
 };
+
+fn pub_ack(receipt: &Receipt) -> Reply<'static> {
+    Reply::PubAck {
+        answered: receipt.answered,
+        copies: receipt.copies,
+        reached: receipt.reached,
+    }
+}
 
 /// One client's conversation.
 pub(crate) struct LineConversation<'a, 'b> {
@@ -243,6 +252,12 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         self.client.finish_part(buffer, answers);
     }
 
+    /// The same, and all answers have left: the next one may not wait behind them, because messages follow it.
+    fn finish_all(&mut self, buffer: &[u8]) {
+        self.finish_part(buffer);
+        self.client.wait_for_receipts();
+    }
+
     /// The fast path for nearly every line of a busy publisher: a PUBLISH without attributes whose
     /// route is cached. Returns false for all other lines.
     #[inline]
@@ -306,8 +321,9 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 attributes,
             }) => {
                 let end = start + line.len() + 1;
-                let must_be_written_anew = attributes.contains(RETAIN)
-                    || attributes.contains(RETAINED)
+                let must_be_written_anew = [ACK, RETAIN, RETAINED]
+                    .iter()
+                    .any(|key| attributes.contains(key))
                     || payload.as_line().ends_with(b"\r");
                 if must_be_written_anew {
                     self.publish(bytes, topic, payload, attributes);
@@ -325,7 +341,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                         PublishError::BrokersOwn
                         | PublishError::Full(_)
                         | PublishError::OverLimit(_)
-                        | PublishError::NotKept(_),
+                        | PublishError::NotKept(_)
+                        | PublishError::BadAckLevel(_),
                     ) => {
                         self.inquire(bytes, topic, &payload, &attributes);
                     }
@@ -335,11 +352,11 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 filters,
                 attributes,
             }) => {
-                self.finish_part(bytes);
+                self.finish_all(bytes);
                 self.subscribe(filters, &attributes);
             }
             Ok(Request::Unsubscribe { filters }) => {
-                self.finish_part(bytes);
+                self.finish_all(bytes);
                 self.unsubscribe(filters);
             }
             Ok(Request::Ping { token }) => {
@@ -354,7 +371,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             }) => self.set_will(topic, payload, attributes),
             Ok(Request::Name { name }) => self.set_name(name),
             Ok(Request::Auth { credential }) => {
-                self.finish_part(bytes);
+                self.finish_all(bytes);
                 let known = self.authenticate(credential.as_ref());
                 // No copy of the secret stays behind.
                 buffer.bytes_mut()[start..start + len].fill(b' ');
@@ -362,16 +379,19 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             }
             Ok(Request::Quiet) => self.be_quiet(),
             Ok(Request::Help { verb }) => self.help(verb),
-            Ok(Request::Bye) => {
-                self.finish_part(bytes);
-                self.client.forget_filters();
-                self.client.forget_will();
-                self.client.farewell(&encoded(&Reply::Bye));
-                return ControlFlow::Break(End::SaidBye);
-            }
+            Ok(Request::Bye) => return self.say_bye(bytes),
             Err(refused) => self.refuse(&refused),
         }
         ControlFlow::Continue(())
+    }
+
+    #[inline(never)]
+    fn say_bye(&mut self, buffer: &[u8]) -> ControlFlow<End> {
+        self.finish_all(buffer);
+        self.client.forget_filters();
+        self.client.forget_will();
+        self.client.farewell(&encoded(&Reply::Bye));
+        ControlFlow::Break(End::SaidBye)
     }
 
     /// Publishes a message that can leave unchanged except for its verb; returns the position of the
@@ -402,6 +422,10 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         payload: Escaped<'_>,
         attributes: Attributes<'_>,
     ) {
+        if !self.client.is_told_levels() && attributes.contains(ACK) {
+            // Of the messages before this one the client has not asked.
+            self.write_receipt();
+        }
         let message = Message::of_line(topic, payload.clone(), attributes.clone());
         match self.client.publish(buffer, message) {
             Ok(copies) => self.receipts.accept(copies),
@@ -413,6 +437,9 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             }
             Err(PublishError::NotKept(why)) => {
                 self.refuse_publish(not_kept(why), &why.to_string());
+            }
+            Err(PublishError::BadAckLevel(why)) => {
+                self.refuse_publish(Code::BadAttribute, &why.to_string());
             }
         }
     }
@@ -480,14 +507,14 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     }
 
     /// Takes the counts for a PUBACK, if there is anything to confirm.
-    fn take_receipt(&mut self) -> Option<(u64, u64)> {
+    fn take_receipt(&mut self) -> Option<Receipt> {
         let answered = self.published();
         let copies = self.receipts.take(answered)?;
-        Some((answered, copies))
+        Some(self.client.receipt(answered, copies))
     }
 
     /// Takes the counts for a PUBACK that is not sent together with other answers.
-    fn last_receipt(&mut self) -> Option<(u64, u64)> {
+    fn last_receipt(&mut self) -> Option<Receipt> {
         if self.answers.is_empty() {
             return self.take_receipt();
         }
@@ -496,8 +523,13 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     }
 
     fn write_receipt(&mut self) {
-        if let Some((answered, copies)) = self.take_receipt() {
-            Reply::PubAck { answered, copies }.encode(&mut self.answers);
+        match self.take_receipt() {
+            // What it says is not certain yet.
+            Some(receipt) if receipt.reached.is_some() => {
+                self.client.seal(&mut self.answers, receipt);
+            }
+            Some(receipt) => pub_ack(&receipt).encode(&mut self.answers),
+            None => {}
         }
     }
 

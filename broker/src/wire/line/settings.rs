@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use protocol::{Attributes, Code, Credential, Escaped, Name, RETAIN, Reply, Subject, Topic, Verb};
+use protocol::{
+    AckLevel, Attributes, Code, Credential, Escaped, Name, RETAIN, Reply, Subject, Topic, Verb,
+};
 
 use super::LineConversation;
 use super::refusals::{denial, not_authenticated, refusal};
@@ -21,10 +23,17 @@ impl LineConversation<'_, '_> {
     ) {
         self.write_receipt();
         let retain = attributes.contains(RETAIN);
+        if let Err(why) = AckLevel::asked(&attributes) {
+            return self.refuse_line(Code::BadAttribute, &why.to_string());
+        }
         match self.client.check_will_topic(topic, retain) {
             Ok(())
-            | Err(PublishError::Full(_) | PublishError::OverLimit(_) | PublishError::NotKept(_)) => {
-            }
+            | Err(
+                PublishError::Full(_)
+                | PublishError::OverLimit(_)
+                | PublishError::NotKept(_)
+                | PublishError::BadAckLevel(_),
+            ) => {}
             Err(PublishError::BrokersOwn) => {
                 return self.refuse_line(Code::Denied, &BrokersOwn.to_string());
             }

@@ -332,6 +332,7 @@ fn refused_will(refused: &PublishError) -> String {
         PublishError::Full(full) => full.to_string(),
         PublishError::OverLimit(over) => over.to_string(),
         PublishError::NotKept(why) => why.to_string(),
+        PublishError::BadAckLevel(why) => why.to_string(),
     }
 }
 

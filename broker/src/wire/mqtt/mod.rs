@@ -41,7 +41,7 @@ pub(crate) const ENCODER_5: Encoder = Encoder {
     encode: Some(|lines| message::encode(lines, Version::V5)),
     answer: None,
     gap: |_| Vec::new(),
-    receipt: |_, _| Vec::new(),
+    receipt: |_| Vec::new(),
     first: message::first_packet,
     fitting: message::fitting_packets,
     count: message::count_packets,

@@ -2,12 +2,14 @@
 
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, AuthenticationMethod, MaximumPacketSize, Properties, ReasonString,
-    ReceiveMaximum, ServerKeepAlive, SessionExpiryInterval, TopicAliasMaximum, v3_1_1, v5_0,
+    ReceiveMaximum, ServerKeepAlive, SessionExpiryInterval, TopicAliasMaximum, UserProperty,
+    v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, SubackReasonCode, SubackReturnCode,
     UnsubackReasonCode,
 };
+use protocol::Reached;
 
 use super::Version;
 use super::fault::Fault;
@@ -41,6 +43,9 @@ impl ReplyLimits {
         }
     }
 }
+
+/// Maximum bytes of a PUBACK or PUBREC that says how far its message is kept.
+const REACHED_BYTES: usize = 80;
 
 /// Maximum bytes of a reason string; longer ones would not help.
 const REASON_BYTES: usize = 400;
@@ -203,15 +208,43 @@ pub(super) fn refuse_publish(
     fault: &Fault,
     reply_limits: ReplyLimits,
 ) {
-    let Some(properties) = reply_limits.properties(&fault.why) else {
-        return ack(out, kind, id, fault.byte());
-    };
+    match reply_limits.properties(&fault.why) {
+        Some(properties) => ack_with(out, kind, id, fault.byte(), &properties),
+        None => ack(out, kind, id, fault.byte()),
+    }
+}
+
+/// PUBACK or PUBREC of a message that asked for a level, with the user properties `level` and `pos` for a client of
+/// 5.0.
+pub(super) fn ack_reached(
+    out: &mut Vec<u8>,
+    kind: u8,
+    id: u16,
+    code: u8,
+    reached: Reached,
+    reply_limits: ReplyLimits,
+) {
+    // Without them it has few bytes. A client that has turned off problem information receives none
+    // [MQTT-3.1.2-29].
+    let fits = REACHED_BYTES <= reply_limits.most as usize;
+    if !reply_limits.wanted || !fits {
+        return ack(out, kind, id, code);
+    }
+    let attributes = reached.attributes();
+    let properties = attributes.iter().filter_map(|(key, value)| {
+        let value = String::from_utf8(value?.into_owned()).ok()?;
+        UserProperty::new(key, value).ok().map(Into::into)
+    });
+    ack_with(out, kind, id, code, &properties.collect());
+}
+
+fn ack_with(out: &mut Vec<u8>, kind: u8, id: u16, code: u8, properties: &Properties) {
     let mut bytes = Vec::new();
-    for property in &properties {
+    for property in properties {
         bytes.extend(property.to_continuous_buffer());
     }
     let mut body = id.to_be_bytes().to_vec();
-    body.push(fault.byte());
+    body.push(code);
     super::message::push_varint(&mut body, bytes.len());
     body.extend(bytes);
     out.push(kind << 4);

@@ -190,6 +190,7 @@ pub(crate) fn publish(client: &mut Client<'_>, name: &str, payload: &[u8]) -> Re
             PublishError::Full(full) => full.to_string(),
             PublishError::OverLimit(over) => over.to_string(),
             PublishError::NotKept(why) => why.to_string(),
+            PublishError::BadAckLevel(why) => why.to_string(),
         })
     })
 }

@@ -13,7 +13,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     encode: None,
     answer: None,
     gap: text::missing,
-    receipt: |_, _| Vec::new(),
+    receipt: |_| Vec::new(),
     first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
     fitting: |lines, room| memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1),
     count: |lines| memchr_iter(b'\n', lines).count() as u64,

@@ -38,7 +38,7 @@ pub(super) const ENCODER: Encoder = Encoder {
     }),
     answer: Some(|lines| framed(lines, kind_of(lines))),
     gap: |count| framed(&(line::ENCODER.gap)(count), Data::Text),
-    receipt: |answered, copies| framed(&(line::ENCODER.receipt)(answered, copies), Data::Text),
+    receipt: |receipt| framed(&(line::ENCODER.receipt)(receipt), Data::Text),
     first: first_frame,
     fitting: |frames, room| {
         ends(frames)
@@ -95,7 +95,7 @@ const TALKING: Encoder = Encoder {
     encode: None,
     answer: Some(|object| framed(object, Data::Text)),
     gap: |count| framed(&chat_object::missing(count), Data::Text),
-    receipt: |_, _| Vec::new(),
+    receipt: |_| Vec::new(),
     topic: |_| b"",
     goodbye: chat_object::GOODBYE,
     kicked: chat_object::KICKED,

@@ -12,6 +12,7 @@ use protocol::OverflowPolicy;
 use super::limits::QueueLimits;
 use crate::clock::Moment;
 use crate::engine::memory::budget::Charge;
+use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::run::{Kept, PublishOptions, Run};
 
 /// A run shorter than this is copied to the end of the queue, a longer one shared.
@@ -53,9 +54,7 @@ pub(crate) enum Kind {
     Gap(u64),
     Answer,
     /// The newest receipt, which a newer one may replace until a part of it has been sent.
-    Receipt {
-        copies: u64,
-    },
+    Receipt(Receipt),
 }
 
 impl Chunk {

@@ -24,6 +24,7 @@ use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::chunk::Chunk;
 use crate::engine::outbox::queue::drop_log::DropLog;
 use crate::engine::outbox::queue::policies::{OverflowPolicies, TooManyPolicies};
+use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::run::{PublishOptions, Redelivery, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
@@ -295,7 +296,7 @@ impl Queue {
         let bytes = match kind {
             Kind::Messages(_) | Kind::Kept => &mut self.message_bytes,
             Kind::Gap(_) => return,
-            Kind::Answer | Kind::Receipt { .. } => &mut self.answer_bytes,
+            Kind::Answer | Kind::Receipt(_) => &mut self.answer_bytes,
         };
         *bytes = bytes.saturating_add_signed(change);
     }
@@ -356,7 +357,7 @@ impl Queue {
                     latency.note(now.since(chunk.since), messages);
                 }
                 Kind::Gap(count) if left == 0 => self.untold += count,
-                Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => {}
+                Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt(_) => {}
             }
         }
     }
@@ -374,7 +375,7 @@ impl Queue {
                     self.untold += count;
                     continue;
                 }
-                Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => continue,
+                Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt(_) => continue,
             };
             // Messages of the first chunk that were sent as a whole.
             let gone = match begun {
@@ -444,7 +445,7 @@ impl Queue {
     pub(crate) fn stock(&self) -> Stock {
         let waiting = self.chunks.iter().map(|chunk| match chunk.kind {
             Kind::Messages(messages) => messages,
-            Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => 0,
+            Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt(_) => 0,
         });
         Stock {
             taken: self.taken,
@@ -575,22 +576,17 @@ impl Queue {
 
     /// Replaces the receipt at the end of the queue. Returns false if there is none, or a part of it
     /// has been sent.
-    pub(crate) fn replace_receipt(
-        &mut self,
-        answered: u64,
-        copies: u64,
-        limits: &QueueLimits,
-    ) -> bool {
+    pub(crate) fn replace_receipt(&mut self, receipt: Receipt, limits: &QueueLimits) -> bool {
         let Some(Chunk { data, kind, .. }) = self.waiting_back() else {
             return false;
         };
-        let Kind::Receipt { copies: before } = *kind else {
+        let Kind::Receipt(before) = *kind else {
             return false;
         };
-        let copies = before + copies;
-        let bytes = (limits.encoder.receipt)(answered, copies);
+        let both = before.and(receipt);
+        let bytes = (limits.encoder.receipt)(&both);
         let grown = bytes.len() as isize - data.as_slice().len() as isize;
-        *kind = Kind::Receipt { copies };
+        *kind = Kind::Receipt(both);
         *data = Data::own(bytes, limits);
         self.answer_bytes = self.answer_bytes.saturating_add_signed(grown);
         true
@@ -608,7 +604,7 @@ pub(super) mod tests {
         encode: None,
         answer: None,
         gap: |count| format!("<{count}>").into_bytes(),
-        receipt: |_, _| Vec::new(),
+        receipt: |_| Vec::new(),
         first: |messages| {
             let end = messages.iter().position(|&byte| byte == b';');
             end.map_or(messages.len(), |at| at + 1)

@@ -235,7 +235,7 @@ impl Queue {
                     merge_gap(&mut kept, begun, count, limits);
                     continue;
                 }
-                Kind::Messages(_) | Kind::Kept | Kind::Answer | Kind::Receipt { .. } => {
+                Kind::Messages(_) | Kind::Kept | Kind::Answer | Kind::Receipt(_) => {
                     kept.push(chunk);
                     continue;
                 }

@@ -304,6 +304,12 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         self.client.finish_part(buffer, answers);
     }
 
+    /// The same, and all answers have left: the next one may not wait behind them, because messages follow it.
+    fn finish_all(&mut self, buffer: &[u8]) {
+        self.finish_part(buffer);
+        self.client.wait_for_receipts();
+    }
+
     /// Ends the conversation for a fault, once the packets before it are answered.
     #[inline(never)]
     fn refuse(&mut self, buffer: &ReadBuffer, fault: Fault) -> End {
@@ -339,15 +345,15 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 identifier,
                 entries,
             } => {
-                self.finish_part(buffer);
+                self.finish_all(buffer);
                 self.subscribe(id, identifier, &entries)?;
             }
             Packet::Unsubscribe { id, filters } => {
-                self.finish_part(buffer);
+                self.finish_all(buffer);
                 self.unsubscribe(id, &filters)?;
             }
             Packet::Auth { reason, shown } => {
-                self.finish_part(buffer);
+                self.finish_all(buffer);
                 self.renew_token(reason, shown.as_ref())?;
             }
             Packet::Ping => self.answers.extend(reply::PINGRESP),

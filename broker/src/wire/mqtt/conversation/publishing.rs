@@ -170,11 +170,7 @@ impl MqttConversation<'_, '_> {
                 if publish.qos == 0 {
                     return Ok(());
                 }
-                let code = match self.version {
-                    Version::V5 if copies == 0 => NO_MATCHING_SUBSCRIBERS,
-                    Version::V3 | Version::V5 => 0,
-                };
-                reply::ack(&mut self.answers, kind, publish.id, code);
+                self.accept(kind, publish, copies);
             }
             Err(refused) => match (refused, self.version, publish.qos) {
                 (PublishRefusal::Denied(why), version, qos) => {
@@ -231,6 +227,24 @@ impl MqttConversation<'_, '_> {
             self.received.insert(publish.id);
         }
         Ok(())
+    }
+
+    /// Answers a PUBLISH that has been published.
+    #[inline]
+    fn accept(&mut self, kind: u8, publish: &Publish<'_>, copies: u64) {
+        let code = match self.version {
+            Version::V5 if copies == 0 => NO_MATCHING_SUBSCRIBERS,
+            Version::V3 | Version::V5 => 0,
+        };
+        let answers = &mut self.answers;
+        match self.client.reached_by_last() {
+            // Of this message: only those with properties can ask.
+            Some(reached) if !publish.properties.is_empty() => {
+                let limits = self.reply_limits;
+                reply::ack_reached(answers, kind, publish.id, code, reached, limits);
+            }
+            _ => reply::ack(answers, kind, publish.id, code),
+        }
     }
 
     #[inline(never)]
@@ -315,6 +329,10 @@ impl From<PublishError> for PublishRefusal {
             PublishError::OverLimit(over) => {
                 Self::Policy(Fault::new(MqttError::QuotaExceeded, over.to_string()))
             }
+            PublishError::BadAckLevel(why) => Self::Policy(Fault::new(
+                MqttError::ImplementationSpecificError,
+                why.to_string(),
+            )),
             PublishError::NotKept(why) => {
                 let code = match why {
                     NotKept::NoRoom => MqttError::QuotaExceeded,
