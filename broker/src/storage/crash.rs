@@ -227,10 +227,51 @@ fn a_fault_of_the_disk_at_any_step_loses_nothing_that_was_kept() {
                 if step > steps.into_inner() {
                     break;
                 }
-                step += 3;
+                step += 1;
             }
         }
     }
+}
+
+/// Invariants 1 and 2: the system forgets what a sync could not write, so that is written anew.
+#[test]
+fn what_a_failed_sync_leaves_in_doubt_is_written_anew() {
+    for seed in 0..200 {
+        scripted(seed, |random| {
+            let mut scene = Scene::new();
+            for _ in 0..random.usize(1..40) {
+                scene.step(random);
+            }
+            // In the middle of a segment, or behind one that has begun and is not durable either.
+            for n in 0..random.u8(1..20) {
+                scene.keep(&retained(n % 6, &[n; 150])).expect("kept");
+            }
+            let step = scene.disk.steps() + random.u64(1..3);
+            scene.disk.fail_at(step, io::ErrorKind::Other);
+            scene.sync().expect("it is durable all the same");
+            scene.check(&scene.disk.killed(), scene.states.len() - 1);
+            scene.check(&scene.disk.crashed(random), scene.durable);
+            for _ in 0..random.usize(1..20) {
+                scene.step(random);
+                scene.check(&scene.disk.crashed(random), scene.durable);
+            }
+            scene.check(&scene.disk.killed(), scene.states.len() - 1);
+            // The next life finds frames that are there twice.
+            let next = Scene::on(scene.disk.crashed(random));
+            next.check(&next.disk.crashed(random), 0);
+        });
+    }
+}
+
+/// Invariant 5.
+#[test]
+fn a_disk_that_goes_on_failing_is_told_and_loses_nothing_that_was_kept() {
+    let mut scene = Scene::new();
+    scene.keep(&retained(1, b"kept")).expect("kept");
+    scene.disk.fail_from(scene.disk.steps() + 1);
+    scene.sync().expect_err("nothing can be written");
+    assert_eq!(scene.keep(&retained(1, b"new")), Err(NotKept::Failed));
+    scene.check(&scene.disk.killed(), 1);
 }
 
 /// A store with a snapshot, several segments, and all of it durable.

@@ -141,6 +141,16 @@ impl<'a> LogFrame<'a> {
         (crc32c(body) == header.body_checksum).then_some(Self { header, body })
     }
 
+    /// Whether there is a sound header at or behind an offset whose entries do not come before this number; its body
+    /// may be torn.
+    pub(crate) fn has_header(bytes: &[u8], from: usize, next: u64) -> bool {
+        let starts = (from.next_multiple_of(ALIGNMENT)..bytes.len()).step_by(ALIGNMENT);
+        let mut headers = starts
+            .filter(|&at| bytes[at..].starts_with(&MAGIC))
+            .filter_map(|at| FrameHeader::decode(&bytes[at..]));
+        headers.any(|header| header.first >= next)
+    }
+
     /// The first sound frame at or behind an offset, and where it begins.
     pub(crate) fn find(bytes: &'a [u8], from: usize) -> Option<(usize, Self)> {
         let starts = (from.next_multiple_of(ALIGNMENT)..bytes.len()).step_by(ALIGNMENT);

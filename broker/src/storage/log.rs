@@ -5,18 +5,30 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
 use super::disk::{Disk, DiskFile, write_all};
-use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES};
+use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
 
 /// The folder of the segments.
 pub(crate) const FOLDER: &str = "log";
 
 /// The segment that will be used next.
 const SPARE: &str = "log/next";
+
+/// A segment for what a failed sync has left in doubt, until it is durable.
+const ANEW: &str = "log/anew";
+
+/// With more than this in memory that is not durable, a sync is wished for, and with twice that it is waited for.
+const UNDURABLE_BYTES: usize = 32 << 20;
+
+/// The memory for it that is kept between two syncs.
+const KEPT_CAPACITY: usize = 1 << 20;
+
+/// A segment that is half full earlier gets a successor without zeros.
+const HURRY: Duration = Duration::from_secs(10);
 
 /// Zeros are written in pieces of this size.
 const ZERO_BYTES: usize = 64 * 1024;
@@ -29,6 +41,8 @@ pub(crate) struct Log {
     tail: Mutex<Tail>,
     /// Held by the one sync at a time. Lock order: before `tail`.
     syncing: Mutex<()>,
+    /// Signalled when less in memory is not durable.
+    synced: Condvar,
     /// Bytes that were appended since the start.
     appended: AtomicU64,
 }
@@ -43,8 +57,12 @@ struct Tail {
     time_ms: u64,
     /// The last frame is a mark.
     is_marked: bool,
+    /// When the segment was begun.
+    since: Instant,
     spare: Option<Box<dyn DiskFile>>,
-    /// A sync has failed. The system forgets then what it could not write, so a later one that succeeds would say
+    /// All frames that are not known to be durable. After a failed sync the system has forgotten what it could not write.
+    undurable: Vec<u8>,
+    /// A sync has failed, and what was in doubt could not be written anew. A later sync that succeeds would say
     /// nothing.
     is_failing: bool,
 }
@@ -90,10 +108,13 @@ impl Log {
                 next,
                 time_ms,
                 is_marked: true,
+                since: Instant::now(),
                 spare: None,
+                undurable: Vec::new(),
                 is_failing: false,
             }),
             syncing: Mutex::default(),
+            synced: Condvar::new(),
             appended: AtomicU64::new(0),
         })
     }
@@ -106,7 +127,11 @@ impl Log {
         count: u32,
         body: &[&[u8]],
     ) -> Result<u64, NotKept> {
-        let tail = &mut *self.tail.lock();
+        let mut guard = self.tail.lock();
+        while guard.undurable.len() > 2 * UNDURABLE_BYTES && !guard.is_failing {
+            self.synced.wait(&mut guard);
+        }
+        let tail = &mut *guard;
         if tail.is_failing {
             return Err(NotKept::Failed);
         }
@@ -129,8 +154,16 @@ impl Log {
         parts.push(&head[..]);
         parts.extend_from_slice(body);
         parts.push(padding);
-        // What a failed write leaves is overwritten by the next one, because the end stays.
-        write_all(&*segment.file, &parts, tail.end).map_err(|err| not_kept(&err))?;
+        if let Err(err) = write_all(&*segment.file, &parts, tail.end) {
+            // What it has left is overwritten by the next one, because the end stays. Until then it must not be taken for a
+            // frame, which it may be as a whole, with what the file had before.
+            let _ = write_all(&*segment.file, &[&[0; HEADER_BYTES]], tail.end);
+            return Err(not_kept(&err));
+        }
+        tail.undurable.reserve(bytes as usize);
+        parts
+            .iter()
+            .for_each(|part| tail.undurable.extend_from_slice(part));
         tail.end += bytes;
         tail.next = header.end();
         tail.time_ms = header.time_ms;
@@ -168,38 +201,109 @@ impl Log {
         tail.segments
             .push(Arc::new(LogSegment::new(tail.next, file, bytes)));
         tail.end = 0;
+        tail.since = Instant::now();
         Ok(())
     }
 
     /// Makes durable all that was appended before. Returns the sequence number behind it.
     pub(crate) fn sync(&self) -> io::Result<u64> {
         let _one = self.syncing.lock();
-        let (segments, end, next) = {
+        let (segments, end, next, undurable) = {
             // Within the lock of the one sync: that one is held while the disk works, and this one for a moment.
             let tail = self.tail.lock();
             if tail.is_failing {
                 return Err(io::Error::other("an earlier sync has failed"));
             }
-            (tail.segments.clone(), tail.end, tail.next)
+            let undurable = tail.undurable.len();
+            (tail.segments.clone(), tail.end, tail.next, undurable)
         };
+        if let Err(err) = self.sync_segments(&segments, end) {
+            // Within the lock of the one sync, as above. Publishers wait for this.
+            return self.write_anew(&mut self.tail.lock(), &err);
+        }
+        let last = segments.last().expect("there is always one");
+        // Within the lock of the one sync, so that no other has forgotten one of them.
+        let mut tail = self.tail.lock();
+        tail.segments.retain(|segment| segment.first >= last.first);
+        tail.undurable.drain(..undurable);
+        self.note_synced(&mut tail);
+        Ok(next)
+    }
+
+    fn note_synced(&self, tail: &mut Tail) {
+        let kept = tail.undurable.len().max(KEPT_CAPACITY);
+        tail.undurable.shrink_to(kept);
+        self.synced.notify_all();
+    }
+
+    fn sync_segments(&self, segments: &[Arc<LogSegment>], end: u64) -> io::Result<()> {
         let (last, sealed) = segments.split_last().expect("there is always one");
         let sealed = sealed
             .iter()
             // Relaxed: it was stored under the lock above.
             .map(|segment| (segment, segment.end.load(Ordering::Relaxed)));
         // The oldest first: the log that a crash leaves has to be a part of it from the beginning.
-        for (segment, end) in sealed.chain([(last, end)]) {
-            if let Err(err) = self.sync_segment(segment, end) {
-                // Within the lock of the one sync, as above: the end of the log is locked for moments only, so that
-                // publishers do not wait for a disk that syncs.
-                self.tail.lock().is_failing = true;
-                return Err(err);
+        let mut all = sealed.chain([(last, end)]);
+        all.try_for_each(|(segment, end)| self.sync_segment(segment, end))
+    }
+
+    /// Writes all that is in doubt after a failed sync into a segment of its own, and makes that durable. Returns the
+    /// sequence number behind it.
+    fn write_anew(&self, tail: &mut Tail, why: &io::Error) -> io::Result<u64> {
+        match self.try_to_write_anew(tail) {
+            Ok((segment, end)) => {
+                ::log::error!(
+                    "the store: a sync has failed ({why}); what was not durable before is written anew, and is durable"
+                );
+                tail.segments = vec![Arc::new(segment)];
+                tail.end = end;
+                tail.undurable.clear();
+                self.note_synced(tail);
+                Ok(tail.next)
+            }
+            Err(err) => {
+                let _ = self.disk.remove(ANEW);
+                tail.is_failing = true;
+                self.synced.notify_all();
+                let text = format!("a sync has failed ({why}), and so has writing anew: {err}");
+                Err(io::Error::new(err.kind(), text))
             }
         }
-        // Within the lock of the one sync, so that no other has forgotten one of them.
-        let mut tail = self.tail.lock();
-        tail.segments.retain(|segment| segment.first >= last.first);
-        Ok(next)
+    }
+
+    fn try_to_write_anew(&self, tail: &Tail) -> io::Result<(LogSegment, u64)> {
+        let frames = &tail.undurable;
+        let bytes = self.segment_bytes.max(frames.len() as u64);
+        let file = self.disk.create(ANEW)?;
+        file.reserve(bytes)?;
+        let (mut at, mut first) = (0, tail.next);
+        while let Some(mut frame) = LogFrame::at(&frames[at..]) {
+            first = first.min(frame.header.first);
+            // It says how far its segment is durable, and this one is another.
+            frame.header.synced_to = 0;
+            let len = frame.header.frame_bytes();
+            let body = &frames[at + HEADER_BYTES..at + len];
+            write_all(&*file, &[&frame.header.encode(), body], at as u64)?;
+            at += len;
+        }
+        file.sync()?;
+        // The failed one stays, for what it has of earlier frames. Frames that both have count once.
+        let name = segment_name(first);
+        self.disk.rename(ANEW, &name)?;
+        self.disk.sync_folder(FOLDER)?;
+        // Those behind the failed one have nothing that is not here, and would come behind it.
+        for later in tail.segments.iter().filter(|it| it.first > first) {
+            self.disk.remove(&segment_name(later.first))?;
+        }
+        let segment = LogSegment::new(first, file, bytes);
+        // Relaxed: no other thread has it yet.
+        segment.synced_to.store(at as u64, Ordering::Relaxed);
+        Ok((segment, at as u64))
+    }
+
+    /// Whether so much is not durable that a sync should not wait for its interval.
+    pub(crate) fn wants_sync(&self) -> bool {
+        self.tail.lock().undurable.len() > UNDURABLE_BYTES
     }
 
     fn sync_segment(&self, segment: &LogSegment, end: u64) -> io::Result<()> {
@@ -227,13 +331,14 @@ impl Log {
 
     /// Makes the next segment, if the newest is half full. Publishers do not wait for it.
     pub(crate) fn prepare(&self) -> io::Result<()> {
-        {
+        let is_hurried = {
             let tail = self.tail.lock();
             if tail.spare.is_some() || tail.end < tail.current().bytes / 2 {
                 return Ok(());
             }
-        }
-        match self.make_spare() {
+            tail.since.elapsed() < HURRY
+        };
+        match self.make_spare(is_hurried) {
             Ok(file) => {
                 self.tail.lock().spare = Some(file);
                 Ok(())
@@ -246,9 +351,15 @@ impl Log {
         }
     }
 
-    fn make_spare(&self) -> io::Result<Box<dyn DiskFile>> {
+    /// To overwrite zeros is cheaper to sync than to take room. Where much comes in little time that does not count, and
+    /// the disk would write twice as much.
+    fn make_spare(&self, is_hurried: bool) -> io::Result<Box<dyn DiskFile>> {
         let file = self.disk.create(SPARE)?;
         file.reserve(self.segment_bytes)?;
+        if is_hurried {
+            file.sync()?;
+            return Ok(file);
+        }
         let zeros = vec![0; ZERO_BYTES];
         let mut at = 0;
         while at < self.segment_bytes {
@@ -258,6 +369,23 @@ impl Log {
         }
         file.sync()?;
         Ok(file)
+    }
+
+    /// Removes a segment of which nothing is needed any more: it is the next one, unless there is one already.
+    pub(crate) fn remove_segment(&self, first: u64) -> io::Result<()> {
+        let name = segment_name(first);
+        if self.tail.lock().spare.is_some() {
+            return self.disk.remove(&name);
+        }
+        self.disk.rename(&name, SPARE)?;
+        let file = self.disk.open(SPARE)?;
+        // A stop, or a start, has cut it off behind its frames.
+        if file.len()? < self.segment_bytes {
+            return self.disk.remove(SPARE);
+        }
+        // What it has comes before the number in its next name, so that it is never read.
+        self.tail.lock().spare = Some(file);
+        Ok(())
     }
 
     /// Gives back the room that was taken for more, and makes all durable. Nothing is appended afterwards.

@@ -35,6 +35,15 @@ pub(crate) struct Recovered {
     pub(crate) bytes: u64,
 }
 
+/// Where a segment is in the log.
+struct SegmentNumbers {
+    /// The sequence number of its first entry, and that of the next segment.
+    first: u64,
+    next_first: Option<u64>,
+    /// What comes before this one is known from a snapshot.
+    from: u64,
+}
+
 /// One segment, as it was read.
 struct Scan {
     /// Where its frames end.
@@ -42,6 +51,8 @@ struct Scan {
     /// Something behind that was cut off.
     is_cut: bool,
     is_damaged: bool,
+    /// It has frames that an earlier segment has, too.
+    has_repeated: bool,
 }
 
 /// Reads the log from the sequence number `from` on; what comes before it is known from a snapshot. `apply` gets each
@@ -84,9 +95,15 @@ pub(crate) fn recover(
             found.next = first;
         }
         let bytes = read_all(&*disk.open(&name)?)?;
+        let before = found.next;
         let is_sealed = || is_durable_before(at + 1);
         let next_first = firsts.get(at + 1).copied();
-        let scan = read_segment(&bytes, next_first, &is_sealed, &mut found, from, apply);
+        let numbers = SegmentNumbers {
+            first,
+            next_first,
+            from,
+        };
+        let scan = read_segment(&bytes, &numbers, &is_sealed, &mut found, apply);
         found.bytes += scan.end as u64;
         found.segments += 1;
         if scan.is_damaged || scan.is_cut {
@@ -100,6 +117,11 @@ pub(crate) fn recover(
             truncate(disk, &name, scan.end)?;
             break;
         }
+        if scan.has_repeated && found.next == before && !scan.is_damaged {
+            // All that it has was written anew into the segment before. It would be taken for what follows that one.
+            disk.remove(&name)?;
+            continue;
+        }
         // Room that was never used, or a torn frame at the end. Also what is whole is synced: it counts from now on,
         // and a process that was killed may have left it to the system alone.
         truncate(disk, &name, scan.end)?;
@@ -112,14 +134,17 @@ pub(crate) fn recover(
 /// Whether a frame of this segment says that its beginning was durable, and so all segments before it.
 fn is_begun(disk: &dyn Disk, first: u64) -> io::Result<bool> {
     let bytes = read_all(&*disk.open(&segment_name(first))?)?;
-    Ok(synced_to(&bytes, 0) > 0)
+    Ok(synced_to(&bytes, 0, first) > 0)
 }
 
-/// Up to where a segment was durable, as the frames from an offset on say.
-fn synced_to(bytes: &[u8], mut from: usize) -> usize {
+/// Up to where a segment was durable, as the frames from an offset on say. `first` is its sequence number: what comes
+/// before that is left of an earlier use of the file.
+fn synced_to(bytes: &[u8], mut from: usize, first: u64) -> usize {
     let mut highest = 0;
     while let Some((at, frame)) = LogFrame::find(bytes, from) {
-        highest = highest.max(frame.header.synced_to as usize);
+        if frame.header.first >= first {
+            highest = highest.max(frame.header.synced_to as usize);
+        }
         from = at + frame.header.frame_bytes();
     }
     highest
@@ -127,16 +152,16 @@ fn synced_to(bytes: &[u8], mut from: usize) -> usize {
 
 fn read_segment(
     bytes: &[u8],
-    next_first: Option<u64>,
+    numbers: &SegmentNumbers,
     is_sealed: &dyn Fn() -> bool,
     found: &mut Recovered,
-    from: u64,
     apply: &mut dyn FnMut(&LogFrame<'_>),
 ) -> Scan {
     let mut scan = Scan {
         end: 0,
         is_cut: false,
         is_damaged: false,
+        has_repeated: false,
     };
     loop {
         let frame = LogFrame::at(&bytes[scan.end..]).filter(|it| it.header.first == found.next);
@@ -146,18 +171,32 @@ fn read_segment(
             found.next = frame.header.end();
             found.time_ms = found.time_ms.max(frame.header.time_ms);
             found.generation = found.generation.max(frame.header.generation);
-            if frame.header.end() > from {
+            if frame.header.end() > numbers.from {
                 apply(&frame);
             }
             continue;
         }
-        // With the next segment nothing is missing: what lies here is the rest of a write that failed.
-        let is_followed = next_first == Some(found.next);
-        if is_followed || bytes[scan.end..].iter().all(|&byte| byte == 0) {
+        if let Some(frame) = LogFrame::at(&bytes[scan.end..])
+            && (numbers.first..=found.next).contains(&frame.header.first)
+            && frame.header.end() <= found.next
+        {
+            // Written anew after a sync that failed, and the segment before has it all the same.
+            scan.has_repeated = true;
+            scan.end = (scan.end + frame.header.frame_bytes()).min(bytes.len());
+            continue;
+        }
+        // With the next segment nothing is missing: what lies here is the rest of a write, or of a sync, that failed.
+        let is_followed = (numbers.next_first).is_some_and(|first| first <= found.next);
+        let is_sealed = is_sealed();
+        // What is left of an earlier use of the file is not of this log.
+        if is_followed || !(is_sealed || LogFrame::has_header(bytes, scan.end, found.next)) {
+            return scan;
+        }
+        if bytes[scan.end..].iter().all(|&byte| byte == 0) {
             return scan;
         }
         let behind = next_behind(bytes, scan.end, found.next);
-        let was_durable = synced_to(bytes, scan.end) > scan.end || is_sealed();
+        let was_durable = is_sealed || synced_to(bytes, scan.end, numbers.first) > scan.end;
         match behind {
             Some((at, first)) if was_durable => {
                 scan.is_damaged = true;

@@ -182,7 +182,11 @@ impl Store {
     pub(crate) fn keep(&self, record: &Record<'_>) -> Result<u64, NotKept> {
         let mut body = Vec::new();
         record.encode(&mut body);
-        self.log.append(FrameKind::State, 1, &[&body])
+        let sequence = self.log.append(FrameKind::State, 1, &[&body])?;
+        if self.log.wants_sync() {
+            self.waiters.urge();
+        }
+        Ok(sequence)
     }
 
     /// The level of receipts to those that ask for none.
@@ -369,7 +373,7 @@ impl Store {
             .collect();
         segments.sort_unstable();
         for pair in segments.windows(2).filter(|pair| pair[1] <= kept) {
-            self.disk.remove(&log::segment_name(pair[0]))?;
+            self.log.remove_segment(pair[0])?;
         }
         for &old in snapshots.iter().filter(|&&first| first < kept) {
             self.disk.remove(&snapshot::name(old))?;

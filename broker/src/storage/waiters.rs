@@ -54,6 +54,11 @@ impl Waiters {
         self.wish(&mut list);
     }
 
+    /// Wishes for a sync that no waiter waits for.
+    pub(super) fn urge(&self) {
+        self.wish(&mut self.list.lock());
+    }
+
     fn wish(&self, list: &mut WaitingList) {
         // Set under the lock that the thread waits with, so that it does not fall asleep in between.
         list.has_wish = true;

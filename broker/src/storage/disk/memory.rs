@@ -27,6 +27,8 @@ struct DiskState {
     steps: u64,
     /// The step that fails.
     fails_at: Option<(u64, io::ErrorKind)>,
+    /// All from this one on fail.
+    fails_from: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -60,10 +62,16 @@ impl MemoryDisk {
         self.0.lock().fails_at = Some((step, kind));
     }
 
+    /// Makes this step fail and all that follow.
+    pub(crate) fn fail_from(&self, step: u64) {
+        self.0.lock().fails_from = Some(step);
+    }
+
     /// The same bytes, with nothing open: what is left of a process that was killed.
     pub(crate) fn killed(&self) -> Self {
         let mut state = self.0.lock().clone();
         state.fails_at = None;
+        state.fails_from = None;
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -130,6 +138,9 @@ impl MemoryDisk {
 impl DiskState {
     fn step(&mut self) -> io::Result<()> {
         self.steps += 1;
+        if self.fails_from.is_some_and(|from| from <= self.steps) {
+            return Err(io::ErrorKind::Other.into());
+        }
         match self.fails_at {
             Some((step, kind)) if step == self.steps => Err(kind.into()),
             _ => Ok(()),
