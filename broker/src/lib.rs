@@ -56,7 +56,7 @@ use operator::certificates::Certificates;
 use operator::identities;
 use operator::security_log::{self, SecurityLog};
 use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
-use storage::store::StoreFound;
+use storage::survey::StoreFound;
 use wire::Entrance;
 use wire::http::Site;
 use wire::room::Rooms;

@@ -10,7 +10,8 @@ use crate::engine::Engine;
 use crate::engine::retained::{Entry, RetainedInfo};
 use crate::engine::usage::Usage;
 use crate::storage::record::{Record, RetainedRecord};
-use crate::storage::store::{SnapshotSource, Store, StoreError, StoreFound, Waiting};
+use crate::storage::store::{SnapshotSource, Store, StoreError, Waiting};
+use crate::storage::survey::StoreFound;
 use crate::storage::{SnapshotWriter, now_ms};
 
 impl Engine {

@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::net::inherited::InheritedSockets;
 use crate::operator::bind_error::BindError;
-use crate::storage::store::{StoreFound, Waiting};
+use crate::storage::store::Waiting;
+use crate::storage::survey::StoreFound;
 
 /// Opens the store, if one is configured. A process that takes the place of another waits until that has left it,
 /// while its clients wait to be accepted.

@@ -15,18 +15,19 @@ use super::disk::memory::MemoryDisk;
 use super::log::NotKept;
 use super::record::{Record, RetainedRecord};
 use super::snapshot::SnapshotWriter;
-use super::store::{SnapshotSource, Store, StoreError, StoreFound};
+use super::store::{SnapshotSource, Store, StoreError};
+use super::survey::StoreFound;
 
 /// Small, so that a short script has several segments.
 const SEGMENT_BYTES: u64 = 2048;
 
 /// What is retained, by topic.
-type Topics = BTreeMap<u8, Vec<u8>>;
+pub(super) type Topics = BTreeMap<u8, Vec<u8>>;
 
 /// A store on a disk, and the states that its log may lead to.
-struct Scene {
-    disk: MemoryDisk,
-    store: Store,
+pub(super) struct Scene {
+    pub(super) disk: MemoryDisk,
+    pub(super) store: Store,
     /// After each change that was kept; the first is that of the start.
     states: Vec<Topics>,
     /// The number of changes that a sync has covered.
@@ -41,7 +42,7 @@ impl SnapshotSource for Topics {
     }
 }
 
-fn retained(topic: u8, line: &[u8]) -> Record<'_> {
+pub(super) fn retained(topic: u8, line: &[u8]) -> Record<'_> {
     Record::Retained(RetainedRecord {
         line,
         qos: topic,
@@ -50,7 +51,7 @@ fn retained(topic: u8, line: &[u8]) -> Record<'_> {
     })
 }
 
-fn apply(state: &mut Topics, record: &Record<'_>) {
+pub(super) fn apply(state: &mut Topics, record: &Record<'_>) {
     match record {
         Record::Retained(RetainedRecord { line, qos, .. }) => {
             state.insert(*qos, line.to_vec());
@@ -61,7 +62,7 @@ fn apply(state: &mut Topics, record: &Record<'_>) {
     }
 }
 
-fn open(disk: &MemoryDisk) -> Result<(Store, StoreFound, Topics), StoreError> {
+pub(super) fn open(disk: &MemoryDisk) -> Result<(Store, StoreFound, Topics), StoreError> {
     let mut state = Topics::new();
     let (store, found) =
         Store::open_on(Arc::new(disk.clone()), None, SEGMENT_BYTES, &mut |record| {
@@ -81,15 +82,15 @@ impl Scene {
         }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::on(MemoryDisk::default())
     }
 
-    fn state(&self) -> &Topics {
+    pub(super) fn state(&self) -> &Topics {
         self.states.last().expect("there is one")
     }
 
-    fn keep(&mut self, record: &Record<'_>) -> Result<(), NotKept> {
+    pub(super) fn keep(&mut self, record: &Record<'_>) -> Result<(), NotKept> {
         self.store.keep(record)?;
         let mut next = self.state().clone();
         apply(&mut next, record);
@@ -97,14 +98,14 @@ impl Scene {
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    pub(super) fn sync(&mut self) -> io::Result<()> {
         self.store.sync()?;
         self.durable = self.states.len() - 1;
         Ok(())
     }
 
     /// One step of a random script. Faults are told and change nothing.
-    fn step(&mut self, random: &mut fastrand::Rng) {
+    pub(super) fn step(&mut self, random: &mut fastrand::Rng) {
         match random.u8(..20) {
             0..=11 => {
                 let line = vec![random.u8(b'a'..=b'z'); random.usize(..300)];
@@ -155,7 +156,7 @@ impl Scene {
 }
 
 /// Runs a script, and says which one if it fails.
-fn scripted(seed: u64, act: impl FnOnce(&mut fastrand::Rng) + panic::UnwindSafe) {
+pub(super) fn scripted(seed: u64, act: impl FnOnce(&mut fastrand::Rng) + panic::UnwindSafe) {
     let run = panic::catch_unwind(|| act(&mut fastrand::Rng::with_seed(seed)));
     assert!(run.is_ok(), "the script with seed {seed} fails, see above");
 }
@@ -275,7 +276,7 @@ fn a_disk_that_goes_on_failing_is_told_and_loses_nothing_that_was_kept() {
 }
 
 /// A store with a snapshot, several segments, and all of it durable.
-fn settled() -> Scene {
+pub(super) fn settled() -> Scene {
     let mut scene = Scene::new();
     for n in 0..30_u8 {
         let line = vec![b'a' + n % 26; 120];
@@ -333,9 +334,33 @@ fn damage_loses_what_it_hits_and_nothing_else_and_the_original_is_kept() {
                 let names = disk.names_in("damaged");
                 open(&disk.killed()).expect("it opens");
                 assert_eq!(disk.names_in("damaged"), names);
+            } else {
+                assert_eq!(found.recovered.lost, 0, "{name} at {at}: {found:?}");
             }
         }
     }
+}
+
+/// Invariant 7: the snapshot has what was there.
+#[test]
+fn damage_before_the_snapshot_loses_nothing() {
+    let mut scene = Scene::new();
+    for n in 0..8 {
+        scene.keep(&retained(n, &[b'x'; 100])).expect("kept");
+        if n == 4 {
+            let state = scene.state().clone();
+            scene.store.make_snapshot(&state).expect("a snapshot");
+        }
+    }
+    let name = "log/00000000000000000001.log";
+    scene.disk.damage(name, |bytes| bytes[200] ^= 1);
+    let (_, found, state) = open(&scene.disk).expect("content is no reason not to start");
+    assert_eq!((found.recovered.damages, found.recovered.lost), (1, 0));
+    assert_eq!(&state, scene.state());
+    assert!(
+        scene.disk.names_in("damaged").len() == 1,
+        "the original is kept"
+    );
 }
 
 /// Invariant 8.

@@ -4,7 +4,7 @@ use std::io;
 
 use protocol::StoreId;
 
-use super::disk::{Disk, read_all, write_all};
+use super::disk::{Disk, ReadDisk, read_all, write_all};
 
 const NAME: &str = "format";
 const UNFINISHED: &str = "format.new";
@@ -37,7 +37,7 @@ impl Format {
     }
 
     /// None if there is no such file, or nothing in it can be read: then the files of the store say what they can.
-    pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Self>, FormatError> {
+    pub(crate) fn read(disk: &dyn ReadDisk) -> Result<Option<Self>, FormatError> {
         let file = match disk.open(NAME) {
             Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),

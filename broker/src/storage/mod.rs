@@ -13,6 +13,7 @@ pub(crate) mod record;
 mod recovery;
 mod snapshot;
 pub(crate) mod store;
+pub(crate) mod survey;
 pub(crate) mod waiters;
 
 pub(crate) use self::log::{NotKept, now_ms};

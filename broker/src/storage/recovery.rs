@@ -1,138 +1,242 @@
-//! What a start finds in the log: frames are read in their order, and the log is mended where it is damaged.
+//! What is in the log: frames are read in their order, and what is wrong with it is found, and mended.
 //!
 //! A frame counts if it is sound and its sequence number follows on. Where none does, two things look alike:
 //! **damage** to what was durable, and the **end** of what a crash has left. A frame behind the hole tells them
 //! apart: it says up to where its segment was durable when it was written, so a hole below that is damage, and
 //! what lies behind it is kept. A hole above it was never durable: the log ends there, because what lies behind
 //! would come without what came before.
+//!
+//! Reading changes nothing, and finds out what a start has to do, which [`mend`] carries out.
 
+use std::cell::OnceCell;
 use std::io;
+use std::ops::Range;
 
-use super::disk::{Disk, read_all, write_all};
+use super::disk::{Disk, DiskFile, ReadDisk, read_all, read_into, write_all};
 use super::frame::LogFrame;
 use super::log::{FOLDER, now_ms, segment_first, segment_name};
 
 /// The folder for bytes that were damaged, or cut off.
 pub(crate) const DAMAGED: &str = "damaged";
 
+/// Places of damage that are listed; more are only counted.
+const MOST_LISTED: usize = 100;
+
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
+    /// The sequence number of the first entry.
+    pub(crate) first: u64,
     /// The sequence number behind the last entry.
     pub(crate) next: u64,
     /// The time of the last frame.
     pub(crate) time_ms: u64,
     /// The highest generation.
     pub(crate) generation: u32,
-    /// Entries of which damaged bytes have taken the place.
+    /// Entries of which damaged bytes have taken the place, and that no snapshot has.
     pub(crate) lost: u64,
-    /// Bytes that were cut off because they were never durable.
+    /// Bytes that are cut off because they were never durable.
     pub(crate) cut_bytes: u64,
+    /// Where the log ends before its files do.
+    pub(crate) cut: Option<LogCut>,
+    /// The places of damage, at most 100 of them.
+    pub(crate) damage: Vec<LogDamage>,
+    /// The number of all.
+    pub(crate) damages: usize,
     /// The files in which originals are kept.
     pub(crate) kept_aside: Vec<String>,
     /// The segments that were read, and their bytes.
     pub(crate) segments: usize,
     pub(crate) bytes: u64,
+    /// What has to be done to the segments, in their order.
+    mends: Vec<Mend>,
 }
 
-/// Where a segment is in the log.
-struct SegmentNumbers {
-    /// The sequence number of its first entry, and that of the next segment.
+/// Where the log ends before its files do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogCut {
+    /// The segment.
+    pub(crate) first: u64,
+    pub(crate) at: u64,
+}
+
+/// A place where bytes that were durable are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogDamage {
+    /// The segment.
+    pub(crate) first: u64,
+    pub(crate) at: u64,
+    /// Zero if what is missing came before this segment.
+    pub(crate) bytes: u64,
+    /// Entries of which damaged bytes have taken the place, and that no snapshot has.
+    pub(crate) lost: u64,
+    /// The snapshot has all that was there, so that only a start without it would need it.
+    pub(crate) is_spare: bool,
+}
+
+/// What has to be done to a segment for the next start to find the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Mend {
     first: u64,
-    next_first: Option<u64>,
-    /// What comes before this one is known from a snapshot.
-    from: u64,
+    what: MendKind,
 }
 
-/// One segment, as it was read.
-struct Scan {
+#[derive(Debug, PartialEq, Eq)]
+enum MendKind {
+    /// It is cut off where its frames end, and made durable.
+    Trim { end: usize, aside: Aside },
+    /// It lies behind the end of the log, and is moved away.
+    Move,
+    /// It has no byte, or nothing that is not in the segment before, and is removed.
+    Remove,
+}
+
+/// What is copied of a segment before it is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aside {
+    Nothing,
+    /// It is damaged.
+    All,
+    /// What lies behind its end.
+    Tail,
+}
+
+/// The segments, and where their reading begins.
+pub(crate) struct Segments<'a> {
+    /// Their first sequence numbers, in order.
+    pub(crate) firsts: &'a [u64],
+    /// What comes before this one is known from a snapshot.
+    pub(crate) from: u64,
+    /// It is read from here on, to find damage: at most `from`.
+    pub(crate) look_from: u64,
+}
+
+/// One segment while it is read.
+struct Scan<'a> {
+    first: u64,
+    file: Box<dyn DiskFile>,
+    bytes: Vec<u8>,
+    /// Behind that all bytes are zero.
+    used: usize,
     /// Where its frames end.
     end: usize,
-    /// Something behind that was cut off.
-    is_cut: bool,
-    is_damaged: bool,
     /// It has frames that an earlier segment has, too.
     has_repeated: bool,
+    from: u64,
+    next_first: Option<u64>,
+    /// Up to where it was durable, once that is known.
+    synced_to: Option<usize>,
+    /// Whether a later segment says that this one was durable.
+    is_sealed: &'a dyn Fn() -> bool,
 }
 
-/// Reads the log from the sequence number `from` on; what comes before it is known from a snapshot. `apply` gets each
-/// frame that counts.
-pub(crate) fn recover(
-    disk: &dyn Disk,
-    from: u64,
-    apply: &mut dyn FnMut(&LogFrame<'_>),
-) -> io::Result<Recovered> {
-    let mut firsts: Vec<u64> = disk
-        .names(FOLDER)?
+/// The first sequence numbers of the segments that are there, in order.
+pub(crate) fn list(disk: &dyn ReadDisk) -> io::Result<Vec<u64>> {
+    let names = disk.names(FOLDER)?;
+    let mut firsts: Vec<u64> = names
         .iter()
         .filter_map(|name| segment_first(name))
         .collect();
     firsts.sort_unstable();
-    // One that ends before the snapshot is not read.
+    Ok(firsts)
+}
+
+/// Reads the log. `apply` gets each frame that counts and has entries that no snapshot has. Another process may write
+/// to it meanwhile, whose last frames may be missing then.
+pub(crate) fn read(
+    disk: &dyn ReadDisk,
+    segments: &Segments<'_>,
+    apply: &mut dyn FnMut(&LogFrame<'_>),
+) -> io::Result<Recovered> {
+    let Segments {
+        firsts,
+        from,
+        look_from,
+    } = *segments;
+    // One that ends before is not read.
     let begin = firsts
-        .partition_point(|&first| first <= from)
+        .partition_point(|&first| first <= look_from)
         .saturating_sub(1);
+    let next = firsts.get(begin).copied().unwrap_or(from).min(look_from);
     let mut found = Recovered {
-        next: firsts.get(begin).copied().unwrap_or(from).min(from),
+        first: next,
+        next,
         ..Recovered::default()
     };
     for (at, &first) in firsts.iter().enumerate().skip(begin) {
-        let name = segment_name(first);
         // What cannot be read is no proof that something was durable.
         let is_durable_before = |from: usize| {
             let mut later = firsts[from..].iter();
             later.any(|&later| is_begun(disk, later).unwrap_or(false))
         };
         if first > found.next {
-            if !is_durable_before(at) {
+            // Whatever a snapshot has was durable before it.
+            if found.next >= from && !is_durable_before(at) {
                 // What came before this segment never was durable, and so nothing is that counts.
-                for &later in &firsts[at..] {
-                    cut_segment(disk, later, &mut found)?;
-                }
+                found.cut = Some(LogCut { first, at: 0 });
+                found.move_away(disk, &firsts[at..])?;
                 break;
             }
-            found.lost += first - found.next;
-            found.next = first;
+            found.lose(first, 0..0, first, from);
         }
-        let bytes = read_all(&*disk.open(&name)?)?;
-        let before = found.next;
-        let is_sealed = || is_durable_before(at + 1);
-        let next_first = firsts.get(at + 1).copied();
-        let numbers = SegmentNumbers {
+        let file = disk.open(&segment_name(first))?;
+        let bytes = read_all(&*file)?;
+        let is_sealed = OnceCell::new();
+        let scan = Scan {
             first,
-            next_first,
+            file,
+            used: used(&bytes),
+            bytes,
+            end: 0,
+            has_repeated: false,
             from,
+            next_first: firsts.get(at + 1).copied(),
+            synced_to: None,
+            is_sealed: &|| *is_sealed.get_or_init(|| is_durable_before(at + 1)),
         };
-        let scan = read_segment(&bytes, &numbers, &is_sealed, &mut found, apply);
-        found.bytes += scan.end as u64;
-        found.segments += 1;
-        if scan.is_damaged || scan.is_cut {
-            keep_aside(disk, first, &bytes, scan.end, scan.is_damaged, &mut found)?;
-        }
-        if scan.is_cut {
-            found.cut_bytes += (bytes.len() - scan.end) as u64;
-            for &later in &firsts[at + 1..] {
-                cut_segment(disk, later, &mut found)?;
-            }
-            truncate(disk, &name, scan.end)?;
+        if scan.read(&mut found, apply)? {
+            found.move_away(disk, &firsts[at + 1..])?;
             break;
         }
-        if scan.has_repeated && found.next == before && !scan.is_damaged {
-            // All that it has was written anew into the segment before. It would be taken for what follows that one.
-            disk.remove(&name)?;
-            continue;
-        }
-        // Room that was never used, or a torn frame at the end. Also what is whole is synced: it counts from now on,
-        // and a process that was killed may have left it to the system alone.
-        truncate(disk, &name, scan.end)?;
     }
-    disk.sync_folder(FOLDER)?;
     found.next = found.next.max(from);
     Ok(found)
 }
 
+/// Carries out what reading has found to be necessary, durably. Returns the names of the files in which originals are
+/// kept.
+pub(crate) fn mend(disk: &dyn Disk, found: &Recovered) -> io::Result<Vec<String>> {
+    let mut kept_aside = Vec::new();
+    // Originals first.
+    for Mend { first, what } in &found.mends {
+        let name = segment_name(*first);
+        match *what {
+            MendKind::Trim { end, aside } => {
+                kept_aside.extend(keep_aside(disk, *first, end, aside)?)
+            }
+            MendKind::Move => {
+                let to = format!("{DAMAGED}/{first:020}-{}.log", now_ms());
+                disk.rename(&name, &to)?;
+                disk.sync_folder(DAMAGED)?;
+                disk.sync_folder(FOLDER)?;
+                kept_aside.push(to);
+            }
+            MendKind::Remove => disk.remove(&name)?,
+        }
+    }
+    for Mend { first, what } in &found.mends {
+        if let MendKind::Trim { end, .. } = *what {
+            // Room that was never used, or a torn frame at the end. Also what is whole is synced: it counts from now
+            // on, and a process that was killed may have left it to the system alone.
+            truncate(disk, &segment_name(*first), end)?;
+        }
+    }
+    disk.sync_folder(FOLDER)?;
+    Ok(kept_aside)
+}
+
 /// Whether a frame of this segment says that its beginning was durable, and so all segments before it.
-fn is_begun(disk: &dyn Disk, first: u64) -> io::Result<bool> {
+fn is_begun(disk: &dyn ReadDisk, first: u64) -> io::Result<bool> {
     let bytes = read_all(&*disk.open(&segment_name(first))?)?;
     Ok(synced_to(&bytes, 0, first) > 0)
 }
@@ -150,67 +254,153 @@ fn synced_to(bytes: &[u8], mut from: usize, first: u64) -> usize {
     highest
 }
 
-fn read_segment(
-    bytes: &[u8],
-    numbers: &SegmentNumbers,
-    is_sealed: &dyn Fn() -> bool,
-    found: &mut Recovered,
-    apply: &mut dyn FnMut(&LogFrame<'_>),
-) -> Scan {
-    let mut scan = Scan {
-        end: 0,
-        is_cut: false,
-        is_damaged: false,
-        has_repeated: false,
-    };
-    loop {
-        let frame = LogFrame::at(&bytes[scan.end..]).filter(|it| it.header.first == found.next);
-        if let Some(frame) = frame {
-            scan.end += frame.header.frame_bytes();
-            scan.end = scan.end.min(bytes.len());
+impl Recovered {
+    /// Goes on at the entry `next`, because bytes of a segment are damaged.
+    fn lose(&mut self, segment: u64, bytes: Range<usize>, next: u64, from: u64) {
+        let lost = next.max(from) - self.next.max(from);
+        self.lost += lost;
+        self.damages += 1;
+        if self.damage.len() < MOST_LISTED {
+            self.damage.push(LogDamage {
+                first: segment,
+                at: bytes.start as u64,
+                bytes: bytes.len() as u64,
+                lost,
+                is_spare: self.next < from && next <= from,
+            });
+        }
+        self.next = next;
+    }
+
+    /// The log ends before these segments.
+    fn move_away(&mut self, disk: &dyn ReadDisk, behind: &[u64]) -> io::Result<()> {
+        for &first in behind {
+            let used = used(&read_all(&*disk.open(&segment_name(first))?)?);
+            self.cut_bytes += used as u64;
+            let what = if used == 0 {
+                MendKind::Remove
+            } else {
+                MendKind::Move
+            };
+            self.mends.push(Mend { first, what });
+        }
+        Ok(())
+    }
+}
+
+impl Scan<'_> {
+    /// Reads the frames of the segment. True if the log ends in it.
+    fn read(
+        mut self,
+        found: &mut Recovered,
+        apply: &mut dyn FnMut(&LogFrame<'_>),
+    ) -> io::Result<bool> {
+        let (mut aside, mut is_cut) = (Aside::Nothing, false);
+        let before = found.next;
+        loop {
+            self.take_frames(found, apply);
+            if self.is_at_end(found.next) {
+                break;
+            }
+            let behind = next_behind(&self.bytes, self.end, found.next);
+            // A process that writes meanwhile has written what lies here before what lies behind it.
+            if self.read_again(behind.map_or(self.used, |(at, _)| at), found.next)? {
+                continue;
+            }
+            if !self.was_durable(found.next) {
+                // Sound frames without what came before, or a torn one.
+                is_cut = true;
+                break;
+            }
+            aside = Aside::All;
+            // Without a frame behind it is seen at the next segment how much is missing.
+            let (at, next) = behind.unwrap_or((self.used, found.next));
+            found.lose(self.first, self.end..at, next, self.from);
+            if behind.is_none() {
+                break;
+            }
+            self.end = at;
+        }
+        let (first, end) = (self.first, self.end);
+        found.bytes += end as u64;
+        found.segments += 1;
+        if is_cut {
+            found.cut = Some(LogCut {
+                first,
+                at: end as u64,
+            });
+            found.cut_bytes += (self.used - end) as u64;
+            if aside == Aside::Nothing {
+                aside = Aside::Tail;
+            }
+        }
+        let what = match self.has_repeated && found.next == before && aside == Aside::Nothing {
+            // All that it has was written anew into the segment before. It would be taken for what follows that one.
+            true => MendKind::Remove,
+            false => MendKind::Trim { end, aside },
+        };
+        found.mends.push(Mend { first, what });
+        Ok(is_cut)
+    }
+
+    fn take_frames(&mut self, found: &mut Recovered, apply: &mut dyn FnMut(&LogFrame<'_>)) {
+        while let Some(frame) = LogFrame::at(&self.bytes[self.end..]) {
+            let is_next = frame.header.first == found.next;
+            // Written anew after a sync that failed, and the segment before has it all the same.
+            let is_repeated =
+                !is_next && frame.header.first >= self.first && frame.header.end() <= found.next;
+            if !is_next && !is_repeated {
+                break;
+            }
+            self.end = (self.end + frame.header.frame_bytes()).min(self.bytes.len());
+            self.has_repeated |= is_repeated;
+            if is_repeated {
+                continue;
+            }
             found.next = frame.header.end();
             found.time_ms = found.time_ms.max(frame.header.time_ms);
             found.generation = found.generation.max(frame.header.generation);
-            if frame.header.end() > numbers.from {
+            if frame.header.end() > self.from {
                 apply(&frame);
             }
-            continue;
         }
-        if let Some(frame) = LogFrame::at(&bytes[scan.end..])
-            && (numbers.first..=found.next).contains(&frame.header.first)
-            && frame.header.end() <= found.next
-        {
-            // Written anew after a sync that failed, and the segment before has it all the same.
-            scan.has_repeated = true;
-            scan.end = (scan.end + frame.header.frame_bytes()).min(bytes.len());
-            continue;
-        }
-        // With the next segment nothing is missing: what lies here is the rest of a write, or of a sync, that failed.
-        let is_followed = (numbers.next_first).is_some_and(|first| first <= found.next);
-        let is_sealed = is_sealed();
+    }
+
+    /// Whether nothing is missing where the frames end.
+    fn is_at_end(&self, next: u64) -> bool {
+        // With the next segment nothing is: what lies here is the rest of a write, or of a sync, that failed.
+        let is_followed = self.next_first.is_some_and(|first| first <= next);
         // What is left of an earlier use of the file is not of this log.
-        if is_followed || !(is_sealed || LogFrame::has_header(bytes, scan.end, found.next)) {
-            return scan;
-        }
-        if bytes[scan.end..].iter().all(|&byte| byte == 0) {
-            return scan;
-        }
-        let behind = next_behind(bytes, scan.end, found.next);
-        let was_durable = is_sealed || synced_to(bytes, scan.end, numbers.first) > scan.end;
-        match behind {
-            Some((at, first)) if was_durable => {
-                scan.is_damaged = true;
-                found.lost += first - found.next;
-                found.next = first;
-                scan.end = at;
-            }
-            // Sound frames without what came before, or a torn one.
-            _ => {
-                scan.is_damaged |= was_durable;
-                scan.is_cut = !was_durable;
-                return scan;
-            }
-        }
+        let is_of_log = || {
+            next < self.from
+                || LogFrame::has_header(&self.bytes, self.end, next)
+                || (self.is_sealed)()
+        };
+        is_followed || self.used <= self.end || !is_of_log()
+    }
+
+    /// Reads a hole a second time. True if the next frame is there now.
+    fn read_again(&mut self, until: usize, next: u64) -> io::Result<bool> {
+        read_into(
+            &*self.file,
+            &mut self.bytes[self.end..until],
+            self.end as u64,
+        )?;
+        let frame = LogFrame::at(&self.bytes[self.end..]);
+        Ok(frame.is_some_and(|frame| frame.header.first == next))
+    }
+
+    /// Whether the bytes at the end of the frames so far were durable once.
+    fn was_durable(&mut self, next: u64) -> bool {
+        // What a snapshot has was durable before it. The frames say the same at each hole: none says more than up to
+        // its own place.
+        let (bytes, end, first) = (&self.bytes, self.end, self.first);
+        next < self.from
+            || *self
+                .synced_to
+                .get_or_insert_with(|| synced_to(bytes, end, first))
+                > end
+            || (self.is_sealed)()
     }
 }
 
@@ -225,49 +415,27 @@ fn next_behind(bytes: &[u8], mut from: usize, next: u64) -> Option<(usize, u64)>
     }
 }
 
-/// Copies a segment that is damaged, or the part of it that is cut off.
-fn keep_aside(
-    disk: &dyn Disk,
-    first: u64,
-    bytes: &[u8],
-    end: usize,
-    is_damaged: bool,
-    found: &mut Recovered,
-) -> io::Result<()> {
-    let (what, bytes) = match is_damaged {
-        true => ("log", bytes),
-        false => ("tail", &bytes[end..]),
+/// Copies a segment that is damaged, or the part of it that is cut off. Returns the name of the copy, unless it was
+/// there before.
+fn keep_aside(disk: &dyn Disk, first: u64, end: usize, aside: Aside) -> io::Result<Option<String>> {
+    let (what, from) = match aside {
+        Aside::Nothing => return Ok(None),
+        Aside::All => ("log", 0),
+        Aside::Tail => ("tail", end),
     };
-    let used = bytes.iter().rposition(|&byte| byte != 0);
-    let bytes = &bytes[..used.map_or(0, |last| last + 1)];
+    let bytes = read_all(&*disk.open(&segment_name(first))?)?;
+    let bytes = &bytes[from..used(&bytes)];
     // Named by its content, so that it is kept once, however often the broker starts.
     let name = format!("{first:020}-{:08x}.{what}", crc32c::crc32c(bytes));
     if disk.names(DAMAGED)?.contains(&name) {
-        return Ok(());
+        return Ok(None);
     }
     let name = format!("{DAMAGED}/{name}");
     let file = disk.create(&name)?;
     write_all(&*file, &[bytes], 0)?;
     file.sync()?;
     disk.sync_folder(DAMAGED)?;
-    found.kept_aside.push(name);
-    Ok(())
-}
-
-/// Moves a segment away that lies behind the end of the log.
-fn cut_segment(disk: &dyn Disk, first: u64, found: &mut Recovered) -> io::Result<()> {
-    let from = segment_name(first);
-    let bytes = read_all(&*disk.open(&from)?)?;
-    if bytes.iter().all(|&byte| byte == 0) {
-        return disk.remove(&from);
-    }
-    found.cut_bytes += bytes.len() as u64;
-    let to = format!("{DAMAGED}/{first:020}-{}.log", now_ms());
-    disk.rename(&from, &to)?;
-    disk.sync_folder(DAMAGED)?;
-    disk.sync_folder(FOLDER)?;
-    found.kept_aside.push(to);
-    Ok(())
+    Ok(Some(name))
 }
 
 /// Cuts a segment off behind its last frame, durably.
@@ -277,4 +445,15 @@ fn truncate(disk: &dyn Disk, name: &str, end: usize) -> io::Result<()> {
         file.truncate(end as u64)?;
     }
     file.sync()
+}
+
+/// The bytes up to the last that is not zero.
+fn used(bytes: &[u8]) -> usize {
+    // Most of a segment may be zeros, and to compare many at once is faster.
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let zeros = bytes.rchunks(ZEROS.len());
+    let zeros = zeros.take_while(|chunk| **chunk == ZEROS[..chunk.len()]);
+    let bytes = &bytes[..bytes.len() - zeros.map(<[u8]>::len).sum::<usize>()];
+    let last = bytes.iter().rposition(|&byte| byte != 0);
+    last.map_or(0, |last| last + 1)
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile, read_all, write_all};
+use super::disk::{Disk, DiskFile, ReadDisk, read_all, write_all};
 use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
 use super::record::{Record, records};
 
@@ -97,7 +97,7 @@ pub(crate) fn remove_unfinished(disk: &dyn Disk) -> io::Result<()> {
 }
 
 /// The sequence numbers of the snapshots that are there, the oldest first.
-pub(crate) fn list(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+pub(crate) fn list(disk: &dyn ReadDisk) -> io::Result<Vec<u64>> {
     let names = disk.names(FOLDER)?;
     let mut found: Vec<u64> = names.iter().filter_map(|name| first(name)).collect();
     found.sort_unstable();
@@ -106,7 +106,7 @@ pub(crate) fn list(disk: &dyn Disk) -> io::Result<Vec<u64>> {
 
 /// Reads a snapshot. False, before anything is applied, if it is not sound from beginning to end.
 pub(crate) fn read(
-    disk: &dyn Disk,
+    disk: &dyn ReadDisk,
     first: u64,
     apply: &mut dyn FnMut(&Record<'_>),
 ) -> io::Result<bool> {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::mem;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,16 +19,14 @@ use super::disk::system::SystemDisk;
 use super::format::{Format, FormatError};
 use super::frame::FrameKind;
 use super::log::{self, Log, NotKept};
-use super::record::{Record, records};
-use super::recovery::{self, Recovered};
+use super::record::Record;
+use super::recovery;
 use super::snapshot::{self, SnapshotWriter};
+use super::survey::{StoreFound, Survey};
 use super::waiters::{Synced, Waiter, Waiters, WaitingThread, Wake};
 
 /// Bytes of a segment.
 const SEGMENT_BYTES: u64 = 64 << 20;
-
-/// The sequence number of the first entry of a store.
-const FIRST: u64 = 1;
 
 /// Topics are spread over this many turns.
 const TURNS: usize = 64;
@@ -61,14 +58,6 @@ pub(crate) struct Store {
     /// The bytes that have to be appended since the start for the next snapshot.
     snapshot_at: AtomicU64,
     _lock: Option<OwnedFd>,
-}
-
-/// What a start has found.
-#[derive(Debug, Default)]
-pub(crate) struct StoreFound {
-    pub(crate) recovered: Recovered,
-    /// Snapshots that were not sound.
-    pub(crate) bad_snapshots: usize,
 }
 
 /// Why a store is not opened. Its content is never a reason, but for a newer format.
@@ -127,15 +116,7 @@ impl Store {
         for folder in [log::FOLDER, snapshot::FOLDER, recovery::DAMAGED] {
             disk.make_folder(folder)?;
         }
-        let mut found = StoreFound::default();
-        let from = read_snapshot(&*disk, &mut found, apply)?;
-        let kept_aside = mem::take(&mut found.recovered.kept_aside);
-        found.recovered = recovery::recover(&*disk, from.unwrap_or(FIRST), &mut |frame| {
-            if frame.header.kind == FrameKind::State {
-                records(frame.body).for_each(|record| apply(&record));
-            }
-        })?;
-        found.recovered.kept_aside.extend(kept_aside);
+        let found = Survey::read(&*disk, apply)?.mend(&*disk)?;
         let recovered = &found.recovered;
         let before = format.as_ref().map_or(0, |it| it.generation);
         let is_intact = recovered.lost == 0 && recovered.cut_bytes == 0;
@@ -380,25 +361,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-/// Applies the newest snapshot that is sound; returns its sequence number.
-fn read_snapshot(
-    disk: &dyn Disk,
-    found: &mut StoreFound,
-    apply: &mut dyn FnMut(&Record<'_>),
-) -> io::Result<Option<u64>> {
-    snapshot::remove_unfinished(disk)?;
-    for &first in snapshot::list(disk)?.iter().rev() {
-        if snapshot::read(disk, first, apply)? {
-            return Ok(Some(first));
-        }
-        found.bad_snapshots += 1;
-        let to = format!("{}/{first:020}-{}.snap", recovery::DAMAGED, log::now_ms());
-        disk.rename(&snapshot::name(first), &to)?;
-        found.recovered.kept_aside.push(to);
-    }
-    Ok(None)
 }
 
 impl From<io::Error> for StoreError {

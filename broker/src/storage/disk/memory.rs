@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, ReadDisk};
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -214,11 +214,7 @@ impl File {
     }
 }
 
-impl Disk for MemoryDisk {
-    fn make_folder(&self, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
+impl ReadDisk for MemoryDisk {
     fn names(&self, folder: &str) -> io::Result<Vec<String>> {
         let state = self.0.lock();
         let names = state.names.keys().filter_map(|name| {
@@ -231,6 +227,12 @@ impl Disk for MemoryDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let number = self.0.lock().number(name)?;
         Ok(self.file(number))
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn make_folder(&self, _: &str) -> io::Result<()> {
+        Ok(())
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {

@@ -7,16 +7,19 @@ pub(crate) mod system;
 
 use std::io::{self, IoSlice};
 
-/// The folder of one store. Names are relative to it, such as `log/7.log`.
-pub(crate) trait Disk: Send + Sync {
-    /// Makes a folder, if it is not there.
-    fn make_folder(&self, name: &str) -> io::Result<()>;
-
+/// The folder of one store, to be read. Names are relative to it, such as `log/7.log`.
+pub(crate) trait ReadDisk: Send + Sync {
     /// The names of the files in a folder, without it, in any order.
     fn names(&self, folder: &str) -> io::Result<Vec<String>>;
 
     /// Opens a file that is there.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+}
+
+/// The same, to be written.
+pub(crate) trait Disk: ReadDisk {
+    /// Makes a folder, if it is not there.
+    fn make_folder(&self, name: &str) -> io::Result<()>;
 
     /// Makes an empty file. What had this name before is gone.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
@@ -74,15 +77,21 @@ pub(crate) fn write_all(file: &dyn DiskFile, slices: &[&[u8]], mut at: u64) -> i
 pub(crate) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
-    let mut at = 0;
-    while at < len {
-        match file.read_at(&mut bytes[at..], at as u64) {
+    let read = read_into(file, &mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Reads from an offset on until these bytes are full or the file ends. Returns how many were read.
+pub(crate) fn read_into(file: &dyn DiskFile, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], at + done as u64) {
             Ok(0) => break,
-            Ok(read) => at += read,
+            Ok(read) => done += read,
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
             Err(err) => return Err(err),
         }
     }
-    bytes.truncate(at);
-    Ok(bytes)
+    Ok(done)
 }

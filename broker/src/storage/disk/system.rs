@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::{self, AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, ReadDisk};
 
 pub(crate) struct SystemDisk {
     folder: OwnedFd,
@@ -35,6 +35,10 @@ impl SystemDisk {
         Ok(Self { folder })
     }
 
+    fn open_with(&self, name: &str, flags: OFlags) -> io::Result<Box<dyn DiskFile>> {
+        open_in(&self.folder, name, flags | OFlags::RDWR)
+    }
+
     /// Locks the store until the returned file is closed, also by the end of the process. None if another process
     /// has locked it.
     pub(crate) fn lock(&self) -> io::Result<Option<OwnedFd>> {
@@ -57,17 +61,41 @@ impl SystemDisk {
             std::thread::sleep(LOCK_INTERVAL);
         }
     }
+}
 
-    fn open_with(&self, name: &str, flags: OFlags) -> io::Result<Box<dyn DiskFile>> {
-        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = fs::openat(&self.folder, name, flags, FILE_MODE)?;
-        Ok(Box::new(SystemFile(file)))
+fn open_in(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Box<dyn DiskFile>> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = fs::openat(folder, name, flags, FILE_MODE)?;
+    Ok(Box::new(SystemFile(file)))
+}
+
+fn folder_in(folder: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let name = if name.is_empty() { "." } else { name };
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(fs::openat(folder, name, flags, Mode::empty())?)
+}
+
+fn names_in(folder: &OwnedFd, name: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder_in(folder, name)?)? {
+        let entry = entry?;
+        // A name that is no text is none of the store's.
+        if let Ok(name) = entry.file_name().to_str()
+            && matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+impl ReadDisk for SystemDisk {
+    fn names(&self, folder: &str) -> io::Result<Vec<String>> {
+        names_in(&self.folder, folder)
     }
 
-    fn folder(&self, name: &str) -> io::Result<OwnedFd> {
-        let name = if name.is_empty() { "." } else { name };
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(fs::openat(&self.folder, name, flags, Mode::empty())?)
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.open_with(name, OFlags::empty())
     }
 }
 
@@ -77,24 +105,6 @@ impl Disk for SystemDisk {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(err) => Err(err.into()),
         }
-    }
-
-    fn names(&self, folder: &str) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(self.folder(folder)?)? {
-            let entry = entry?;
-            // A name that is no text is none of the store's.
-            if let Ok(name) = entry.file_name().to_str()
-                && matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown)
-            {
-                names.push(name.to_owned());
-            }
-        }
-        Ok(names)
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.open_with(name, OFlags::empty())
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
@@ -110,7 +120,7 @@ impl Disk for SystemDisk {
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        Ok(fs::fsync(self.folder(folder)?)?)
+        Ok(fs::fsync(folder_in(&self.folder, folder)?)?)
     }
 }
 

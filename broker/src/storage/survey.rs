@@ -1,0 +1,219 @@
+//! All that is in the folder of a store: read as it is, and then mended for a start.
+
+use std::io;
+
+use super::disk::{Disk, ReadDisk};
+use super::frame::FrameKind;
+use super::log::now_ms;
+use super::record::{Record, records};
+use super::recovery::{self, DAMAGED, Recovered, Segments};
+use super::snapshot;
+
+/// The sequence number of the first entry of a store.
+const FIRST: u64 = 1;
+
+/// What is in the folder. Nothing of it is changed by reading.
+pub(crate) struct Survey {
+    /// The snapshots that were read, the oldest first.
+    snapshots: Vec<SnapshotFound>,
+    pub(crate) log: Recovered,
+}
+
+/// A snapshot.
+struct SnapshotFound {
+    first: u64,
+    is_sound: bool,
+}
+
+/// What a start has found.
+#[derive(Debug, Default)]
+pub(crate) struct StoreFound {
+    pub(crate) recovered: Recovered,
+    /// Snapshots that were not sound.
+    pub(crate) bad_snapshots: usize,
+}
+
+impl Survey {
+    /// Reads the newest snapshot that is sound, and the log behind it. `apply` gets all records in their order.
+    pub(crate) fn read(
+        disk: &dyn ReadDisk,
+        apply: &mut dyn FnMut(&Record<'_>),
+    ) -> io::Result<Self> {
+        let firsts = recovery::list(disk)?;
+        let (mut snapshots, mut newest) = (Vec::new(), None);
+        for &first in snapshot::list(disk)?.iter().rev() {
+            let is_sound = snapshot::read(disk, first, apply)?;
+            snapshots.push(SnapshotFound { first, is_sound });
+            if is_sound {
+                newest = Some(first);
+                break;
+            }
+        }
+        snapshots.reverse();
+        let from = newest.unwrap_or(FIRST);
+        let segments = Segments {
+            firsts: &firsts,
+            from,
+            look_from: from,
+        };
+        let log = recovery::read(disk, &segments, &mut |frame| {
+            if frame.header.kind == FrameKind::State {
+                records(frame.body).for_each(|record| apply(&record));
+            }
+        })?;
+        Ok(Self { snapshots, log })
+    }
+
+    /// The number of snapshots that are not sound.
+    pub(crate) fn bad_snapshots(&self) -> usize {
+        let is_bad = |snapshot: &&SnapshotFound| !snapshot.is_sound;
+        self.snapshots.iter().filter(is_bad).count()
+    }
+
+    /// Does what a start has to do before anything is written: originals of what is damaged are kept aside, and what
+    /// was read is durable.
+    pub(crate) fn mend(self, disk: &dyn Disk) -> io::Result<StoreFound> {
+        snapshot::remove_unfinished(disk)?;
+        let bad_snapshots = self.bad_snapshots();
+        let mut kept_aside = Vec::new();
+        let bad = self.snapshots.iter().filter(|snapshot| !snapshot.is_sound);
+        for SnapshotFound { first, .. } in bad {
+            let to = format!("{DAMAGED}/{first:020}-{}.snap", now_ms());
+            disk.rename(&snapshot::name(*first), &to)?;
+            kept_aside.push(to);
+        }
+        kept_aside.extend(recovery::mend(disk, &self.log)?);
+        let mut recovered = self.log;
+        recovered.kept_aside = kept_aside;
+        Ok(StoreFound {
+            recovered,
+            bad_snapshots,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::ops::Range;
+
+    use super::super::crash::{Scene, Topics, apply, open, retained, scripted, settled};
+    use super::super::disk::DiskFile;
+    use super::super::disk::memory::MemoryDisk;
+    use super::*;
+
+    /// What is damaged or not durable is found by reading alone, which makes no step on the disk.
+    #[test]
+    fn reading_changes_nothing_and_finds_what_a_start_finds() {
+        for seed in 0..60 {
+            scripted(seed, |random| {
+                let mut scene = settled();
+                for _ in 0..random.usize(1..20) {
+                    scene.step(random);
+                }
+                let disk = scene.disk.crashed(random);
+                for name in disk.all_names() {
+                    if random.u8(..4) == 0 && !disk.bytes(&name).is_empty() {
+                        let at = random.usize(..disk.bytes(&name).len());
+                        disk.damage(&name, |bytes| bytes[at] ^= 0x40);
+                    }
+                }
+                let before = contents(&disk);
+                let mut read = Topics::new();
+                let survey = Survey::read(&disk, &mut |record| apply(&mut read, record));
+                assert_eq!((disk.steps(), contents(&disk)), (0, before));
+                let (_, found, state) = open(&disk).expect("it opens");
+                assert_eq!(read, state);
+                let survey = survey.expect("nothing fails here");
+                assert_eq!(survey.bad_snapshots(), found.bad_snapshots);
+                let mut log = survey.log;
+                log.kept_aside = found.recovered.kept_aside.clone();
+                assert_eq!(log, found.recovered);
+            });
+        }
+    }
+
+    /// All files with their bytes.
+    fn contents(disk: &MemoryDisk) -> Vec<(String, Vec<u8>)> {
+        let names = disk.all_names().into_iter();
+        names
+            .map(|name| (name.clone(), disk.bytes(&name)))
+            .collect()
+    }
+
+    /// A disk that is written to while it is read: a file that is read whole has zeros where its bytes came too late.
+    struct LateDisk {
+        disk: MemoryDisk,
+        late: Range<usize>,
+    }
+
+    struct LateFile {
+        file: Box<dyn DiskFile>,
+        late: Range<usize>,
+    }
+
+    impl ReadDisk for LateDisk {
+        fn names(&self, folder: &str) -> io::Result<Vec<String>> {
+            self.disk.names(folder)
+        }
+
+        fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+            let (file, late) = (self.disk.open(name)?, self.late.clone());
+            Ok(Box::new(LateFile { file, late }))
+        }
+    }
+
+    impl DiskFile for LateFile {
+        fn len(&self) -> io::Result<u64> {
+            self.file.len()
+        }
+
+        fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+            let read = self.file.read_at(bytes, at)?;
+            if at == 0 && read as u64 == self.len()? {
+                bytes[self.late.clone()].fill(0);
+            }
+            Ok(read)
+        }
+
+        fn write_at(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<usize> {
+            unreachable!("it is read only")
+        }
+
+        fn reserve(&self, _: u64) -> io::Result<()> {
+            unreachable!("it is read only")
+        }
+
+        fn truncate(&self, _: u64) -> io::Result<()> {
+            unreachable!("it is read only")
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            unreachable!("it is read only")
+        }
+    }
+
+    /// A reader may see the later of two writes and not the earlier one, which is there when it looks again.
+    #[test]
+    fn what_comes_while_the_log_is_read_is_no_damage() {
+        let mut scene = Scene::new();
+        for n in 0..8 {
+            scene.keep(&retained(n, &[b'x'; 100])).expect("kept");
+            scene.sync().expect("synced");
+        }
+        let used = 8 * 168;
+        for from in (168..used - 168).step_by(24) {
+            for until in (from + 1..used - 168).step_by(56) {
+                let disk = LateDisk {
+                    disk: scene.disk.killed(),
+                    late: from..until,
+                };
+                let mut state = Topics::new();
+                let survey = Survey::read(&disk, &mut |record| apply(&mut state, record));
+                let log = survey.expect("nothing fails here").log;
+                assert_eq!((log.damages, log.cut), (0, None), "{from} to {until}");
+                assert_eq!(&state, scene.state(), "{from} to {until}");
+            }
+        }
+    }
+}
