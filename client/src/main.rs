@@ -20,7 +20,6 @@ mod listing;
 mod order;
 mod output;
 mod reconnect;
-mod recording;
 mod server;
 mod stderr;
 mod table;

@@ -9,11 +9,11 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use client::{Client, Error, Publisher, RETAIN, RETAINED, Receipt, Topic};
+use command_line::recording::{RecordedEvent, RecordedLine};
 
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::lines::Lines;
-use crate::recording::{RecordedEvent, RecordedLine};
 use crate::server::ServerArguments;
 use crate::stderr::say;
 use crate::units::messages;

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use client::{Client, Delivery, Error, Interrupt};
+use command_line::recording;
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::reconnect::Pauses;
-use crate::recording;
 use crate::server::ServerArguments;
 use crate::stderr::say;
 use crate::units::{bytes, messages};
@@ -224,14 +224,23 @@ impl Recorder {
     }
 
     fn write(&mut self, delivery: &Delivery<'_>) -> io::Result<()> {
+        let offset = self.began.elapsed();
         match delivery {
-            Delivery::Gap { count } => self.missed += count,
-            Delivery::Message { .. } => {
+            Delivery::Gap { count } => {
+                self.missed += count;
+                recording::write_gap(&mut self.out, offset, *count)
+            }
+            Delivery::Message {
+                topic,
+                payload,
+                attributes,
+            } => {
                 self.recorded += 1;
                 self.left = self.left.map(|left| left - 1);
+                let payload = payload.unescape();
+                recording::write_message(&mut self.out, offset, *topic, &payload, attributes)
             }
         }
-        recording::write(&mut self.out, self.began.elapsed(), delivery)
     }
 
     fn tell(&self) {

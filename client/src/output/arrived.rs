@@ -1,8 +1,10 @@
 //! A received message, of either protocol.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 
 use client::Attributes;
+use command_line::json;
 
 /// A message to print.
 #[derive(Debug)]
@@ -13,4 +15,11 @@ pub(crate) struct Arrived<'a> {
     pub(crate) name: Cow<'a, str>,
     pub(crate) payload: &'a [u8],
     pub(crate) attributes: &'a Attributes<'a>,
+}
+
+impl Arrived<'_> {
+    /// As a JSON object, without a line end.
+    pub(crate) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        json::write_message(out, &self.name, self.payload, self.attributes)
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Zoned;
 
 use super::arrived::Arrived;
-use super::{human, json};
+use super::human;
 
 /// A line of text with placeholders for parts of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Format {
                 FormatPart::Payload => write_text(out, message.payload, is_terminal)?,
                 FormatPart::Hex => write_hex(out, message.payload)?,
                 FormatPart::Length => write!(out, "{}", message.payload.len())?,
-                FormatPart::Json => json::write(out, message)?,
+                FormatPart::Json => message.write_json(out)?,
                 FormatPart::Received => {
                     write!(out, "{}", Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))?
                 }

@@ -3,11 +3,11 @@
 mod arrived;
 mod format;
 mod human;
-pub(crate) mod json;
 mod printer;
 mod style;
 
 pub(crate) use arrived::Arrived;
+pub(crate) use command_line::json;
 pub(crate) use format::Format;
 pub(crate) use printer::{Hiding, Printer};
 pub(crate) use style::Style;

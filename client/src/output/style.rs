@@ -7,7 +7,7 @@ use client::Attributes;
 
 use super::arrived::Arrived;
 use super::format::Format;
-use super::{human, json};
+use super::human;
 
 /// An output style.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Style {
             Self::Text => human::write_text(out, message.payload),
             Self::TerminalText => human::write_text_for_terminal(out, message.payload),
             Self::Json => {
-                json::write(out, message)?;
+                message.write_json(out)?;
                 out.write_all(b"\n")
             }
             Self::Raw => out.write_all(message.payload),

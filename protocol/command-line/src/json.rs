@@ -9,22 +9,28 @@ use std::io::{self, Write};
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use client::{Attributes, REPLY, RETAINED, decode_spaces_bytes, is_harmless};
+use protocol::{Attributes, REPLY, RETAINED, decode_spaces_bytes, is_harmless};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Serializer, Value, json};
 
-use super::arrived::Arrived;
-
 /// Writes any value as JSON on one line, without a line end. Characters that are not harmless are
 /// escaped also where JSON would not need it: the line may reach a terminal.
-pub(crate) fn to_writer(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn to_writer(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
     let mut serializer = Serializer::with_formatter(out, HarmlessFormatter);
     Ok(value.serialize(&mut serializer)?)
 }
 
 /// The same as a text.
-pub(crate) fn to_text(value: &impl Serialize) -> String {
+///
+/// # Panics
+///
+/// If the value cannot be written as JSON, as a map whose keys are no text.
+pub fn to_text(value: &impl Serialize) -> String {
     let mut text = Vec::new();
     to_writer(&mut text, value).expect("a value of JSON fits into memory");
     String::from_utf8(text).expect("JSON is text")
@@ -50,29 +56,43 @@ impl Formatter for HarmlessFormatter {
     }
 }
 
-/// Without a line end.
-pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+/// Writes a message without a line end. In its topic a space is a space.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_message(
+    out: &mut impl Write,
+    topic: &str,
+    payload: &[u8],
+    attributes: &Attributes<'_>,
+) -> io::Result<()> {
     out.write_all(b"{")?;
-    write_members(out, message)?;
+    write_members(out, topic, payload, attributes)?;
     out.write_all(b"}")
 }
 
 /// The members without the braces, for an object with further members.
-pub(crate) fn write_members(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+pub(crate) fn write_members(
+    out: &mut impl Write,
+    topic: &str,
+    payload: &[u8],
+    attributes: &Attributes<'_>,
+) -> io::Result<()> {
     out.write_all(b"\"topic\":")?;
-    to_writer(&mut *out, &message.name)?;
-    match str::from_utf8(message.payload) {
+    to_writer(&mut *out, topic)?;
+    match str::from_utf8(payload) {
         Ok(text) => {
             out.write_all(b",\"payload\":")?;
             to_writer(&mut *out, text)?;
         }
         Err(_) => {
-            let payload = Base64Display::new(message.payload, &STANDARD);
+            let payload = Base64Display::new(payload, &STANDARD);
             write!(out, ",\"payload_base64\":\"{payload}\"")?;
         }
     }
-    if !message.attributes.is_empty() {
-        write_attributes(out, message.attributes)?;
+    if !attributes.is_empty() {
+        write_attributes(out, attributes)?;
     }
     Ok(())
 }
@@ -116,7 +136,6 @@ fn text(value: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::style::{Style, shown};
     use super::*;
 
     fn check(payload: &[u8], attributes: &[(&str, Option<&[u8]>)], expected: &str) {
@@ -128,8 +147,9 @@ mod tests {
             }
             .expect("a key");
         }
-        let shown = shown(&Style::Json, "t", payload, &pushed);
-        assert_eq!(shown, format!("{expected}\n"));
+        let mut shown = Vec::new();
+        write_message(&mut shown, "t", payload, &pushed).expect("room");
+        assert_eq!(String::from_utf8_lossy(&shown), expected);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The file format of `client record` and `client play`: one JSON object per line.
+//! The file format of `client record`, `client play`, `broker store export` and `broker store import`: one JSON object
+//! per line.
 //!
 //! `{"offset_us":1500,"topic":"t","payload":"text"}` is a message with all members of `subscribe -o
 //! json` and its time of arrival, in microseconds since the recording began.
@@ -10,73 +11,84 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use client::{
-    Attributes, BadAttribute, BadTopic, Delivery, REPLY, RETAINED, Topic, decode_spaces,
-    encode_spaces,
+use protocol::{
+    Attributes, BadAttribute, BadTopic, REPLY, RETAINED, Topic, decode_spaces, encode_spaces,
 };
 use serde_json::{Map, Value};
 
-use crate::output::{Arrived, json};
+use crate::json;
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RecordedLine {
+pub struct RecordedLine {
     /// Since the recording began.
-    pub(crate) offset: Duration,
-    pub(crate) event: RecordedEvent,
+    pub offset: Duration,
+    /// What came then.
+    pub event: RecordedEvent,
 }
 
 /// A message or a gap.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum RecordedEvent {
+pub enum RecordedEvent {
+    /// A message.
     Message {
+        /// A valid topic, as a line writes it.
         topic: String,
+        /// What was published.
         payload: Vec<u8>,
+        /// Those that it came with.
         attributes: Attributes<'static>,
     },
     /// The number of missing messages.
     Gap(u64),
 }
 
-/// Writes one line.
-pub(crate) fn write(
+/// Writes the line of a message.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_message(
     out: &mut impl Write,
     offset: Duration,
-    delivery: &Delivery<'_>,
+    topic: Topic<'_>,
+    payload: &[u8],
+    attributes: &Attributes<'_>,
 ) -> io::Result<()> {
     write!(out, "{{\"offset_us\":{},", offset.as_micros())?;
-    match delivery {
-        Delivery::Gap { count } => write!(out, "\"gap\":{count}")?,
-        Delivery::Message {
-            topic,
-            payload,
-            attributes,
-        } => {
-            let message = Arrived {
-                topic: topic.as_str(),
-                name: decode_spaces(topic.as_str()),
-                payload: &payload.unescape(),
-                attributes,
-            };
-            json::write_members(out, &message)?;
-        }
-    }
+    json::write_members(out, &decode_spaces(topic.as_str()), payload, attributes)?;
     out.write_all(b"}\n")
+}
+
+/// Writes the line that tells of missing messages.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_gap(out: &mut impl Write, offset: Duration, count: u64) -> io::Result<()> {
+    let offset = offset.as_micros();
+    writeln!(out, "{{\"offset_us\":{offset},\"gap\":{count}}}")
 }
 
 /// Why a line is not part of a recording.
 #[derive(Debug)]
-pub(crate) enum BadLine {
+pub enum BadLine {
+    /// It is not JSON.
     Json(serde_json::Error),
+    /// It is other JSON.
     NoObject,
     /// A member is missing or has the wrong type.
     Member {
+        /// Its name.
         name: &'static str,
+        /// What it should be, in words.
         should_be: &'static str,
     },
     /// An unknown member.
     Unknown(String),
+    /// A topic on which nothing can be published.
     Topic(BadTopic),
+    /// An attribute that no line can have.
     Attribute(BadAttribute),
 }
 
@@ -95,7 +107,11 @@ impl fmt::Display for BadLine {
 
 impl RecordedLine {
     /// Parses a line without its end.
-    pub(crate) fn parse(line: &[u8]) -> Result<Self, BadLine> {
+    ///
+    /// # Errors
+    ///
+    /// It is not a line of a recording.
+    pub fn parse(line: &[u8]) -> Result<Self, BadLine> {
         let value = serde_json::from_slice(line).map_err(BadLine::Json)?;
         let Value::Object(mut members) = value else {
             return Err(BadLine::NoObject);
@@ -199,8 +215,6 @@ fn push(attributes: &mut Attributes<'_>, key: &str, value: &Value) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use client::Escaped;
-
     use super::*;
 
     const OFFSET: Duration = Duration::from_micros(1_500_000);
@@ -214,13 +228,9 @@ mod tests {
             }
             .expect("a key");
         }
-        let delivery = Delivery::Message {
-            topic: Topic::parse("a/b").expect("a topic"),
-            payload: Escaped::escape(payload),
-            attributes: pushed.clone(),
-        };
+        let topic = Topic::parse("a/b").expect("a topic");
         let mut out = Vec::new();
-        write(&mut out, OFFSET, &delivery).expect("room");
+        write_message(&mut out, OFFSET, topic, payload, &pushed).expect("room");
         assert_eq!(String::from_utf8_lossy(&out), format!("{line}\n"));
         let entry = RecordedLine::parse(line.as_bytes()).expect(line);
         let event = RecordedEvent::Message {
@@ -253,7 +263,7 @@ mod tests {
     #[test]
     fn a_gap_is_a_line_of_its_own() {
         let mut out = Vec::new();
-        write(&mut out, OFFSET, &Delivery::Gap { count: 3 }).expect("room");
+        write_gap(&mut out, OFFSET, 3).expect("room");
         assert_eq!(out, b"{\"offset_us\":1500000,\"gap\":3}\n");
         let entry = RecordedLine::parse(&out).expect("a gap");
         assert_eq!((entry.offset, entry.event), (OFFSET, RecordedEvent::Gap(3)));
