@@ -524,7 +524,9 @@ fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
     let Some(mut fresh) = MessageLine::decode(line) else {
         return Some(line.clone());
     };
-    let seconds = fresh.attributes.get(TTL)?;
+    let Some(seconds) = fresh.attributes.get(TTL) else {
+        return Some(line.clone());
+    };
     let Some(seconds) = str::from_utf8(&seconds)
         .ok()
         .and_then(|text| text.parse::<u32>().ok())
@@ -787,5 +789,23 @@ mod tests {
         let after = |ms| fresh(entry, entry.kept.since.later(ms));
         assert_eq!(after(3500).as_deref(), Some(&b"@k;ttl=7 MESSAGE a 1\n"[..]));
         assert_eq!(after(10_001), None);
+    }
+
+    /// A message whose payload had the word was never delivered again.
+    #[test]
+    fn only_an_attribute_limits_the_time_of_a_retained_message() {
+        let mut retained = Retained::new(10, 1000);
+        let topic = Topic::parse("a").expect("a topic");
+        let filter = Filter::parse("a").expect("a filter");
+        for line in [
+            &b"@retained MESSAGE a ttl=10\n"[..],
+            b"@httl=1;retained MESSAGE a 1\n",
+        ] {
+            retained.set(topic, line, 1, 1).expect("room");
+            let found = retained.find_from(filter, "", retained.mark());
+            let entry = &found.entries[0];
+            let later = entry.kept.since.later(20_000);
+            assert_eq!(fresh(entry, later).as_deref(), Some(line));
+        }
     }
 }
