@@ -363,6 +363,22 @@ fn damage_before_the_snapshot_loses_nothing() {
     );
 }
 
+/// Invariant 7: after a clean end all was durable, whatever the log says itself.
+#[test]
+fn damage_after_a_clean_end_loses_nothing_else() {
+    let mut scene = Scene::new();
+    for n in 0..4 {
+        scene.keep(&retained(n, b"x")).expect("kept");
+    }
+    // No sync came before the last mark was written.
+    scene.store.close().expect("it closes");
+    let name = "log/00000000000000000001.log";
+    scene.disk.damage(name, |bytes| bytes[60] ^= 1);
+    let (_, found, state) = open(&scene.disk).expect("content is no reason not to start");
+    assert_eq!((found.recovered.lost, found.recovered.cut), (1, None));
+    assert_eq!(state.len(), 3);
+}
+
 /// Invariant 8.
 #[test]
 fn a_store_opens_whatever_is_missing_or_cut_off() {

@@ -109,6 +109,8 @@ pub(crate) struct Segments<'a> {
     pub(crate) from: u64,
     /// It is read from here on, to find damage: at most `from`.
     pub(crate) look_from: u64,
+    /// The last process has made all of it durable.
+    pub(crate) is_durable: bool,
 }
 
 /// One segment while it is read.
@@ -126,6 +128,7 @@ struct Scan<'a> {
     next_first: Option<u64>,
     /// Up to where it was durable, once that is known.
     synced_to: Option<usize>,
+    is_durable: bool,
     /// Whether a later segment says that this one was durable.
     is_sealed: &'a dyn Fn() -> bool,
 }
@@ -152,6 +155,7 @@ pub(crate) fn read(
         firsts,
         from,
         look_from,
+        is_durable,
     } = *segments;
     // One that ends before is not read.
     let begin = firsts
@@ -171,7 +175,7 @@ pub(crate) fn read(
         };
         if first > found.next {
             // Whatever a snapshot has was durable before it.
-            if found.next >= from && !is_durable_before(at) {
+            if !is_durable && found.next >= from && !is_durable_before(at) {
                 // What came before this segment never was durable, and so nothing is that counts.
                 found.cut = Some(LogCut { first, at: 0 });
                 found.move_away(disk, &firsts[at..])?;
@@ -192,6 +196,7 @@ pub(crate) fn read(
             from,
             next_first: firsts.get(at + 1).copied(),
             synced_to: None,
+            is_durable,
             is_sealed: &|| *is_sealed.get_or_init(|| is_durable_before(at + 1)),
         };
         if scan.read(&mut found, apply)? {
@@ -372,7 +377,8 @@ impl Scan<'_> {
         let is_followed = self.next_first.is_some_and(|first| first <= next);
         // What is left of an earlier use of the file is not of this log.
         let is_of_log = || {
-            next < self.from
+            self.is_durable
+                || next < self.from
                 || LogFrame::has_header(&self.bytes, self.end, next)
                 || (self.is_sealed)()
         };
@@ -395,7 +401,8 @@ impl Scan<'_> {
         // What a snapshot has was durable before it. The frames say the same at each hole: none says more than up to
         // its own place.
         let (bytes, end, first) = (&self.bytes, self.end, self.first);
-        next < self.from
+        self.is_durable
+            || next < self.from
             || *self
                 .synced_to
                 .get_or_insert_with(|| synced_to(bytes, end, first))

@@ -116,7 +116,7 @@ impl Store {
         for folder in [log::FOLDER, snapshot::FOLDER, recovery::DAMAGED] {
             disk.make_folder(folder)?;
         }
-        let found = Survey::read(&*disk, apply)?.mend(&*disk)?;
+        let found = Survey::read(&*disk, format.as_ref(), apply)?.mend(&*disk)?;
         let recovered = &found.recovered;
         let before = format.as_ref().map_or(0, |it| it.generation);
         let is_intact = recovered.lost == 0 && recovered.cut_bytes == 0;

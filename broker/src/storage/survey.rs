@@ -3,6 +3,7 @@
 use std::io;
 
 use super::disk::{Disk, ReadDisk};
+use super::format::Format;
 use super::frame::FrameKind;
 use super::log::now_ms;
 use super::record::{Record, records};
@@ -37,6 +38,7 @@ impl Survey {
     /// Reads the newest snapshot that is sound, and the log behind it. `apply` gets all records in their order.
     pub(crate) fn read(
         disk: &dyn ReadDisk,
+        format: Option<&Format>,
         apply: &mut dyn FnMut(&Record<'_>),
     ) -> io::Result<Self> {
         let firsts = recovery::list(disk)?;
@@ -55,6 +57,7 @@ impl Survey {
             firsts: &firsts,
             from,
             look_from: from,
+            is_durable: format.is_some_and(|format| format.is_clean),
         };
         let log = recovery::read(disk, &segments, &mut |frame| {
             if frame.header.kind == FrameKind::State {
@@ -120,7 +123,7 @@ mod tests {
                 }
                 let before = contents(&disk);
                 let mut read = Topics::new();
-                let survey = Survey::read(&disk, &mut |record| apply(&mut read, record));
+                let survey = Survey::read(&disk, None, &mut |record| apply(&mut read, record));
                 assert_eq!((disk.steps(), contents(&disk)), (0, before));
                 let (_, found, state) = open(&disk).expect("it opens");
                 assert_eq!(read, state);
@@ -209,7 +212,7 @@ mod tests {
                     late: from..until,
                 };
                 let mut state = Topics::new();
-                let survey = Survey::read(&disk, &mut |record| apply(&mut state, record));
+                let survey = Survey::read(&disk, None, &mut |record| apply(&mut state, record));
                 let log = survey.expect("nothing fails here").log;
                 assert_eq!((log.damages, log.cut), (0, None), "{from} to {until}");
                 assert_eq!(&state, scene.state(), "{from} to {until}");
