@@ -36,13 +36,19 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use config::{
     AccessTool, Arguments, BadConfig, CertTool, Config, LogFormat, LogSettings, RoomConfig,
-    SecretPlace, TokenTool, Tool, UserTool, UsersPlace,
+    SecretPlace, StoreTool, TokenTool, Tool, UserTool, UsersPlace,
 };
+pub use engine::offline_store::{
+    ImportError, StoreImport, StoreRepair, import_into_store, look_at_store, repair_store,
+};
+pub use engine::stored_messages::{NotStored, StoreChanges, StoredMessages};
 pub use ipnet::IpNet;
 pub use net::inherited::InheritedSockets;
 pub use net::tls::settings::{ClientCertMode, ClientNameSource, TlsConfig, TlsMode, TlsVersion};
 pub use operator::Event;
 pub use operator::bind_error::BindError;
+pub use storage::report::{DamagedPlace, LogTail, SnapshotReport, StoreIdentity, StoreReport};
+pub use storage::store::StoreError;
 
 use engine::Engine;
 use engine::event_client::OrderGiver;

@@ -86,6 +86,7 @@ fn the_broker_prints_its_page() {
         ".SH EXAMPLES\n.nf\n",
         ".SS \"broker user add\"\n",
         ".SS \"broker token list\"\n",
+        ".SS \"broker store check\"\n",
         "\\-\\-secret\\-file <FILE>",
         "BROKER_USERS",
     ] {

@@ -8,6 +8,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unreachable_pub,
     reason = "measured is a part of the sources, and none of their unit tests"
 )]
 

@@ -1,11 +1,14 @@
-//! What the program does instead of serving: `broker user ...`, `broker token ...`, `broker access ...` and `broker cert ...`.
+//! What the program does instead of serving: `broker user ...`, `broker token ...`, `broker access ...`, `broker cert ...`
+//! and `broker store ...`.
 //!
-//! A tool reads or changes a file, or makes a certificate, and ends. It starts no broker and none of its threads.
+//! A tool reads or changes a file or a store, or makes a certificate, and ends. It starts no broker and none of its
+//! threads.
 
 mod access;
 mod cert;
 mod failure;
 mod secret;
+mod store;
 mod table;
 mod token;
 mod user;
@@ -17,6 +20,7 @@ use std::process::ExitCode;
 use broker::Tool;
 
 use failure::{Failures, one};
+use store::StoreFailure;
 
 /// Runs a tool and tells what came of it.
 pub(crate) fn run(tool: Tool) -> ExitCode {
@@ -29,6 +33,10 @@ pub(crate) fn run(tool: Tool) -> ExitCode {
             let failed = access::exit_of_failure(&tool);
             tell(access::run(tool), failed)
         }
+        Tool::Store(tool) => match store::run(&tool) {
+            Ok(done) => tell(Ok(done), ExitCode::FAILURE),
+            Err(StoreFailure { why, code }) => tell(Err(one(&why)), code),
+        },
     }
 }
 

@@ -13,6 +13,7 @@ mod flags;
 mod origins;
 mod parsers;
 mod print;
+mod store_tool;
 mod tool;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use protocol::{AckLevel, Topic};
 
 pub use arguments::{Arguments, LogFormat, LogSettings};
 pub(crate) use difference::need_restart;
+pub use store_tool::StoreTool;
 pub use tool::{AccessTool, CertTool, SecretPlace, TokenTool, Tool, UserTool, UsersPlace};
 
 use crate::admin::orders::MOST_DRAINING;

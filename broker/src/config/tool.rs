@@ -1,4 +1,5 @@
-//! The command lines of the tools: `broker user ...`, `broker token ...`, `broker access ...` and `broker cert ...`.
+//! The command lines of the tools: `broker user ...`, `broker token ...`, `broker access ...`, `broker cert ...` and
+//! `broker store ...`.
 //!
 //! A first word without a hyphen is a command; the flags of a broker are not looked at then.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command, FromArgMatches, Parser, Subcommand};
 
+use super::store_tool::StoreTool;
 use crate::auth::access::AskedRight;
 use crate::auth::identity::{IdentityName, TokenId, TokenNote};
 
@@ -28,6 +30,9 @@ pub enum Tool {
     /// Make certificates for TLS, with an authority of one's own
     #[command(after_help = CERTIFICATES)]
     Cert(CertTool),
+    /// Check the store of a broker, repair it, export and import what it has
+    #[command(subcommand)]
+    Store(StoreTool),
 }
 
 /// A look at access files.
@@ -298,6 +303,7 @@ mod tests {
     fn no_flag_takes_a_secret() {
         let parse = |words: &[&str]| ToolLine::try_parse_from([&["broker"], words].concat());
         assert!(parse(&["user", "add", "ann", "--groups", "a,b"]).is_ok());
+        assert!(parse(&["store", "export", "a", "--filter", "a b/#", "--filter", "c"]).is_ok());
         for words in [
             &["user", "add", "ann", "secret"][..],
             &["user", "add", "ann", "--password", "secret"],
@@ -307,6 +313,9 @@ mod tests {
             &["token", "add", "ann", "--note", "\u{1b}[2J"],
             &["access", "may", "ann", "pubish", "a"],
             &["access", "check"],
+            &["store", "check"],
+            &["store", "export", "a", "--filter", "a/#/b"],
+            &["store", "export", "a", "--filter", "$share/g/a"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use protocol::{AckLevel, MessageLine, Topic};
+use protocol::AckLevel;
 
 use crate::auth::identity::IdentityName;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::retained::{Entry, RetainedInfo};
+use crate::engine::stored_messages::StoredChange;
 use crate::engine::usage::Usage;
 use crate::storage::record::{Record, RetainedRecord};
 use crate::storage::store::{SnapshotSource, Store, StoreError, Waiting};
@@ -38,31 +39,22 @@ impl Engine {
     }
 
     fn take_back(&self, record: &Record<'_>, (now, now_ms): (Moment, u64)) -> Option<()> {
-        match record {
-            Record::Retained(RetainedRecord {
-                line,
-                qos,
-                since_ms,
-                owner,
-            }) => {
-                let message = MessageLine::decode(line)?;
-                let owner = str::from_utf8(owner).ok()?;
+        match StoredChange::read(record)? {
+            StoredChange::Retained(message, record) => {
+                let owner = str::from_utf8(record.owner).ok()?;
                 let owner: Option<IdentityName> = match owner {
                     "" => None,
                     name => Some(Box::<str>::from(name).try_into().ok()?),
                 };
                 let kept = RetainedInfo {
                     payload: message.payload.unescape().len(),
-                    since: now.earlier(now_ms.saturating_sub(*since_ms)),
+                    since: now.earlier(now_ms.saturating_sub(record.since_ms)),
                 };
                 let owner = owner.map(|name| self.usages.of(&name));
                 let mut retained = self.retained.write();
-                retained.put(message.topic, line, kept, *qos, owner);
+                retained.put(message.topic, record.line, kept, record.qos, owner);
             }
-            Record::Cleared { topic } => {
-                let topic = Topic::parse(str::from_utf8(topic).ok()?).ok()?;
-                self.retained.write().clear(topic);
-            }
+            StoredChange::Cleared(topic) => self.retained.write().clear(topic),
         }
         Some(())
     }

@@ -10,6 +10,7 @@ pub(crate) mod expiry;
 pub(crate) mod kept_state;
 pub(crate) mod limits;
 pub(crate) mod memory;
+pub(crate) mod offline_store;
 pub(crate) mod orders;
 pub(crate) mod outbox;
 pub(crate) mod peer;
@@ -19,6 +20,7 @@ pub(crate) mod routing;
 pub(crate) mod security_events;
 pub(crate) mod session;
 pub(crate) mod stats;
+pub(crate) mod stored_messages;
 pub(crate) mod usage;
 
 use std::io;

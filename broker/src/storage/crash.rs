@@ -19,7 +19,7 @@ use super::store::{SnapshotSource, Store, StoreError};
 use super::survey::StoreFound;
 
 /// Small, so that a short script has several segments.
-const SEGMENT_BYTES: u64 = 2048;
+pub(super) const SEGMENT_BYTES: u64 = 2048;
 
 /// What is retained, by topic.
 pub(super) type Topics = BTreeMap<u8, Vec<u8>>;

@@ -11,6 +11,7 @@ mod frame;
 mod log;
 pub(crate) mod record;
 mod recovery;
+pub(crate) mod report;
 mod snapshot;
 pub(crate) mod store;
 pub(crate) mod survey;

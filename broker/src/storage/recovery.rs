@@ -260,6 +260,11 @@ fn synced_to(bytes: &[u8], mut from: usize, first: u64) -> usize {
 }
 
 impl Recovered {
+    /// The segments that were looked at.
+    pub(crate) fn segments_read(&self) -> impl Iterator<Item = u64> {
+        self.mends.iter().map(|mend| mend.first)
+    }
+
     /// Goes on at the entry `next`, because bytes of a segment are damaged.
     fn lose(&mut self, segment: u64, bytes: Range<usize>, next: u64, from: u64) {
         let lost = next.max(from) - self.next.max(from);

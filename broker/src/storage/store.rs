@@ -22,7 +22,7 @@ use super::log::{self, Log, NotKept};
 use super::record::Record;
 use super::recovery;
 use super::snapshot::{self, SnapshotWriter};
-use super::survey::{StoreFound, Survey};
+use super::survey::{Extent, StoreFound, Survey};
 use super::waiters::{Synced, Waiter, Waiters, WaitingThread, Wake};
 
 /// Bytes of a segment.
@@ -62,11 +62,12 @@ pub(crate) struct Store {
 
 /// Why a store is not opened. Its content is never a reason, but for a newer format.
 #[derive(Debug)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// Another process has it.
     Locked,
-    /// A newer broker has written it.
+    /// A newer broker has written it: the first line of its file `format`.
     Newer(String),
+    /// The folder cannot be read or written.
     Io(io::Error),
 }
 
@@ -106,17 +107,38 @@ impl Store {
         Ok((store, found))
     }
 
+    /// The same for a tool, which is alone with the store. Also what a start has no need of is mended.
+    pub(crate) fn open_whole(
+        folder: &Path,
+        apply: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<(Self, StoreFound), StoreError> {
+        let disk = SystemDisk::open(folder)?;
+        let lock = disk.lock()?.ok_or(StoreError::Locked)?;
+        let disk = Arc::new(disk);
+        Self::open_extent(disk, Some(lock), SEGMENT_BYTES, Extent::All, apply)
+    }
+
     pub(super) fn open_on(
         disk: Arc<dyn Disk>,
         lock: Option<OwnedFd>,
         segment_bytes: u64,
         apply: &mut dyn FnMut(&Record<'_>),
     ) -> Result<(Self, StoreFound), StoreError> {
+        Self::open_extent(disk, lock, segment_bytes, Extent::Needed, apply)
+    }
+
+    pub(super) fn open_extent(
+        disk: Arc<dyn Disk>,
+        lock: Option<OwnedFd>,
+        segment_bytes: u64,
+        extent: Extent,
+        apply: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<(Self, StoreFound), StoreError> {
         let format = Format::read(&*disk)?;
         for folder in [log::FOLDER, snapshot::FOLDER, recovery::DAMAGED] {
             disk.make_folder(folder)?;
         }
-        let found = Survey::read(&*disk, format.as_ref(), apply)?.mend(&*disk)?;
+        let found = Survey::read(&*disk, format.as_ref(), extent, apply)?.mend(&*disk)?;
         let recovered = &found.recovered;
         let before = format.as_ref().map_or(0, |it| it.generation);
         let is_intact = recovered.lost == 0 && recovered.cut_bytes == 0;
@@ -294,8 +316,13 @@ impl Store {
         }
     }
 
+    /// Makes durable all that was kept before.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.log.sync().map(drop)
+    }
+
     /// Makes everything durable, and notes that.
-    pub(super) fn close(&self) -> io::Result<()> {
+    pub(crate) fn close(&self) -> io::Result<()> {
         self.log.mark().map_err(io::Error::other)?;
         self.log.end()?;
         let mut format = self.format.lock();
@@ -311,7 +338,7 @@ impl Store {
         }
     }
 
-    pub(super) fn make_snapshot(&self, source: &dyn SnapshotSource) -> io::Result<()> {
+    pub(crate) fn make_snapshot(&self, source: &dyn SnapshotSource) -> io::Result<()> {
         if let Err(err) = self.write_snapshot(source) {
             // On a full disk its part would take the room that is left.
             let _ = snapshot::remove_unfinished(&*self.disk);
@@ -394,6 +421,8 @@ impl fmt::Display for StoreError {
     }
 }
 
+impl std::error::Error for StoreError {}
+
 impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -413,10 +442,6 @@ impl std::error::Error for NotKept {}
 impl Store {
     pub(super) fn generation(&self) -> u32 {
         self.format.lock().generation
-    }
-
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.log.sync().map(drop)
     }
 
     pub(super) fn mark(&self) -> Result<(), NotKept> {

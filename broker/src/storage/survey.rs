@@ -13,17 +13,26 @@ use super::snapshot;
 /// The sequence number of the first entry of a store.
 const FIRST: u64 = 1;
 
+/// How much of the folder is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What a start needs.
+    Needed,
+    /// Also the snapshots and the log that are there in case that is damaged.
+    All,
+}
+
 /// What is in the folder. Nothing of it is changed by reading.
 pub(crate) struct Survey {
     /// The snapshots that were read, the oldest first.
-    snapshots: Vec<SnapshotFound>,
+    pub(crate) snapshots: Vec<SnapshotFound>,
     pub(crate) log: Recovered,
 }
 
 /// A snapshot.
-struct SnapshotFound {
-    first: u64,
-    is_sound: bool,
+pub(crate) struct SnapshotFound {
+    pub(crate) first: u64,
+    pub(crate) is_sound: bool,
 }
 
 /// What a start has found.
@@ -39,24 +48,37 @@ impl Survey {
     pub(crate) fn read(
         disk: &dyn ReadDisk,
         format: Option<&Format>,
+        extent: Extent,
         apply: &mut dyn FnMut(&Record<'_>),
     ) -> io::Result<Self> {
+        // Before the snapshots: a broker that runs adds a snapshot first, and then removes segments.
         let firsts = recovery::list(disk)?;
+        let listed = snapshot::list(disk)?;
         let (mut snapshots, mut newest) = (Vec::new(), None);
-        for &first in snapshot::list(disk)?.iter().rev() {
-            let is_sound = snapshot::read(disk, first, apply)?;
+        for &first in listed.iter().rev() {
+            let is_sound = match newest {
+                None => snapshot::read(disk, first, apply)?,
+                Some(_) if extent == Extent::Needed => break,
+                Some(_) => snapshot::read(disk, first, &mut |_| {})?,
+            };
             snapshots.push(SnapshotFound { first, is_sound });
             if is_sound {
-                newest = Some(first);
-                break;
+                newest = newest.or(Some(first));
             }
         }
         snapshots.reverse();
         let from = newest.unwrap_or(FIRST);
+        let look_from = match (extent, &listed[..]) {
+            (Extent::Needed, _) | (_, []) => from,
+            // The log from there on is kept, in case the newest is damaged.
+            (Extent::All, [.., last_but_one, _]) => from.min(*last_but_one),
+            (Extent::All, [_]) if firsts.first() == Some(&FIRST) => FIRST,
+            (Extent::All, [_]) => from,
+        };
         let segments = Segments {
             firsts: &firsts,
             from,
-            look_from: from,
+            look_from,
             is_durable: format.is_some_and(|format| format.is_clean),
         };
         let log = recovery::read(disk, &segments, &mut |frame| {
@@ -71,6 +93,18 @@ impl Survey {
     pub(crate) fn bad_snapshots(&self) -> usize {
         let is_bad = |snapshot: &&SnapshotFound| !snapshot.is_sound;
         self.snapshots.iter().filter(is_bad).count()
+    }
+
+    /// Whether all segments that were read are still there, and so none was used again while it was read.
+    pub(crate) fn is_current(&self, disk: &dyn ReadDisk) -> io::Result<bool> {
+        let now = recovery::list(disk)?;
+        let mut read = self.log.segments_read();
+        Ok(read.all(|first| now.binary_search(&first).is_ok()))
+    }
+
+    /// Whether there is nothing of a store.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.snapshots.is_empty() && self.log.segments == 0
     }
 
     /// Does what a start has to do before anything is written: originals of what is damaged are kept aside, and what
@@ -123,7 +157,9 @@ mod tests {
                 }
                 let before = contents(&disk);
                 let mut read = Topics::new();
-                let survey = Survey::read(&disk, None, &mut |record| apply(&mut read, record));
+                let survey = Survey::read(&disk, None, Extent::Needed, &mut |record| {
+                    apply(&mut read, record)
+                });
                 assert_eq!((disk.steps(), contents(&disk)), (0, before));
                 let (_, found, state) = open(&disk).expect("it opens");
                 assert_eq!(read, state);
@@ -212,7 +248,9 @@ mod tests {
                     late: from..until,
                 };
                 let mut state = Topics::new();
-                let survey = Survey::read(&disk, None, &mut |record| apply(&mut state, record));
+                let survey = Survey::read(&disk, None, Extent::Needed, &mut |record| {
+                    apply(&mut state, record)
+                });
                 let log = survey.expect("nothing fails here").log;
                 assert_eq!((log.damages, log.cut), (0, None), "{from} to {until}");
                 assert_eq!(&state, scene.state(), "{from} to {until}");

@@ -12,6 +12,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unreachable_pub,
     reason = "the checks need less of the sources than the broker does, and none of their unit tests"
 )]
 

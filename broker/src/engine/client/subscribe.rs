@@ -3,13 +3,13 @@
 //! SUBSCRIBE takes its locks here alone, in this order: retained messages, the client's outbox, the
 //! registry. A wire sends its answers from a closure under the second lock.
 
+use std::borrow::Cow;
 use std::iter::Peekable;
 use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memchr::memmem;
-use protocol::{BadFilter, Filter, MessageLine, OverflowPolicy, TTL};
+use protocol::{BadFilter, Filter, MessageLine, OverflowPolicy};
 
 use super::{Client, Denied, OverLimit};
 use crate::auth::access::Sieve;
@@ -21,6 +21,7 @@ use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::retained::{Entry, Retained, RetainedMark, RetainedPart};
 use crate::engine::session::Session;
+use crate::engine::stored_messages::with_time_left;
 
 /// Maximum filters handled under one lock of the outbox, for which publishers to this client wait.
 const FILTERS_PER_LOCK: usize = 64;
@@ -517,32 +518,10 @@ pub(crate) fn unsubscribe(engine: &Engine, session: &Session, filter: Filter<'_>
 /// The line of a retained message with its remaining time to live; none if it has expired
 /// [MQTT-3.3.2-5].
 fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
-    let line = &entry.message;
-    if line[0] != b'@' || memmem::find(line, b"ttl=").is_none() {
-        return Some(line.clone());
+    match with_time_left(&entry.message, now.ms_since(entry.kept.since))? {
+        Cow::Borrowed(_) => Some(entry.message.clone()),
+        Cow::Owned(line) => Some(line.into()),
     }
-    let Some(mut fresh) = MessageLine::decode(line) else {
-        return Some(line.clone());
-    };
-    let Some(seconds) = fresh.attributes.get(TTL) else {
-        return Some(line.clone());
-    };
-    let Some(seconds) = str::from_utf8(&seconds)
-        .ok()
-        .and_then(|text| text.parse::<u32>().ok())
-    else {
-        return Some(line.clone());
-    };
-    let waited = now.ms_since(entry.kept.since);
-    if waited > u64::from(seconds) * 1000 {
-        return None;
-    }
-    let left = (u64::from(seconds) - waited / 1000).to_string();
-    fresh.attributes = fresh.attributes.without(&[TTL]);
-    fresh.attributes.push(TTL, left.as_bytes()).ok()?;
-    let mut line = Vec::new();
-    fresh.encode(&mut line);
-    Some(line.into())
 }
 
 /// Whether the filter has a wildcard at or below the topics that are each for one client. A wildcard in

@@ -19,6 +19,10 @@ struct SystemFile(OwnedFd);
 /// How often a lock that another process has is tried.
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
+const FOLDER_FLAGS: OFlags = OFlags::DIRECTORY
+    .union(OFlags::RDONLY)
+    .union(OFlags::CLOEXEC);
+
 /// Others read neither messages nor names of topics.
 const FOLDER_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -30,8 +34,7 @@ impl SystemDisk {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(err) => return Err(err.into()),
         }
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let folder = fs::openat(CWD, path, flags, Mode::empty())?;
+        let folder = fs::openat(CWD, path, FOLDER_FLAGS, Mode::empty())?;
         Ok(Self { folder })
     }
 
@@ -63,6 +66,33 @@ impl SystemDisk {
     }
 }
 
+/// The same to be read, also by a user who may do nothing else, and while a broker has it.
+pub(crate) struct ReadOnlyDisk {
+    folder: OwnedFd,
+}
+
+impl ReadOnlyDisk {
+    /// The folder has to be there.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let folder = fs::openat(CWD, path, FOLDER_FLAGS, Mode::empty())?;
+        Ok(Self { folder })
+    }
+}
+
+impl ReadDisk for ReadOnlyDisk {
+    fn names(&self, folder: &str) -> io::Result<Vec<String>> {
+        match names_in(&self.folder, folder) {
+            // What a start would make.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names,
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        open_in(&self.folder, name, OFlags::RDONLY)
+    }
+}
+
 fn open_in(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Box<dyn DiskFile>> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = fs::openat(folder, name, flags, FILE_MODE)?;
@@ -71,8 +101,7 @@ fn open_in(folder: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Box<dyn Di
 
 fn folder_in(folder: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     let name = if name.is_empty() { "." } else { name };
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    Ok(fs::openat(folder, name, flags, Mode::empty())?)
+    Ok(fs::openat(folder, name, FOLDER_FLAGS, Mode::empty())?)
 }
 
 fn names_in(folder: &OwnedFd, name: &str) -> io::Result<Vec<String>> {
