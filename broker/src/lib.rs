@@ -38,6 +38,7 @@ pub use config::{
     AccessTool, Arguments, BadConfig, CertTool, Config, LogFormat, LogSettings, RoomConfig,
     SecretPlace, StoreTool, TokenTool, Tool, UserTool, UsersPlace,
 };
+pub use engine::history::rules::{KeepLimits, KeepRule};
 pub use engine::offline_store::{
     ImportError, StoreImport, StoreRepair, import_into_store, look_at_store, repair_store,
 };

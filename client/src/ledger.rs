@@ -95,8 +95,11 @@ impl Ledger {
             }
             Reply::Bye if self.leaving => self.left = true,
             Reply::Bye => return Err(Error::Stopping),
-            Reply::Message { .. } | Reply::Gap { .. } | Reply::Ping { .. } | Reply::Help { .. } => {
-            }
+            Reply::Message { .. }
+            | Reply::Gap { .. }
+            | Reply::End { .. }
+            | Reply::Ping { .. }
+            | Reply::Help { .. } => {}
         }
         Ok(())
     }

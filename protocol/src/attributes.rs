@@ -33,6 +33,27 @@ pub const ACK: &str = "ack";
 /// On PUBACK: the lowest level that the messages have reached, see [`crate::AckLevel`].
 pub const LEVEL: &str = "level";
 
+/// On SUBSCRIBE: the number of messages of the past, of all topics together.
+pub const LAST: &str = "last";
+
+/// On SUBSCRIBE: the number of messages of the past, of each topic.
+pub const EACH: &str = "each";
+
+/// On SUBSCRIBE: where the past begins, see [`crate::PastStart`].
+pub const SINCE: &str = "since";
+
+/// On SUBSCRIBE: where it ends.
+pub const UNTIL: &str = "until";
+
+/// On MESSAGE: it is of the past that a SUBSCRIBE has asked for.
+pub const PAST: &str = "past";
+
+/// On SUBACK: not all of the past is there that was asked for.
+pub const INCOMPLETE: &str = "incomplete";
+
+/// On SUBACK: the position of the oldest message that may be there.
+pub const OLDEST: &str = "oldest";
+
 /// On PUBACK: where the last message is that is kept, see [`crate::Position`].
 pub const POSITION: &str = "pos";
 

@@ -14,6 +14,7 @@ use crate::escape::Escaped;
 use crate::filter::Filters;
 use crate::frame::{Credential, Reply, Request, Subject};
 use crate::name::Name;
+use crate::position::Position;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
@@ -269,7 +270,8 @@ impl<'a> Request<'a> {
                 | Verb::AuthAck
                 | Verb::QuietAck
                 | Verb::Error
-                | Verb::Gap,
+                | Verb::Gap
+                | Verb::End,
             )
             | None => Err(unknown(word)),
         }
@@ -325,6 +327,13 @@ impl<'a> Reply<'a> {
                     code: String::from_utf8_lossy(code),
                     subject: Subject::decode(subject)?,
                     text: String::from_utf8_lossy(text.unwrap_or_default()),
+                })
+            }
+            Some(Verb::End) => {
+                let (filter, position) = split_word(required(Verb::End, rest)?);
+                Ok(Self::End {
+                    filter,
+                    position: position.and_then(|text| Position::parse(text).ok()),
                 })
             }
             Some(Verb::Gap) => Ok(Self::Gap {
@@ -763,6 +772,12 @@ mod tests {
             );
         }
         check_reply(Reply::Gap { count: 9 }, b"GAP 9\n");
+        let end = |position| Reply::End {
+            filter: b"a/#",
+            position,
+        };
+        check_reply(end(position), b"END a/# k3f9.2:1042\n");
+        check_reply(end(None), b"END a/#\n");
         check_reply(Reply::Ping { token: b"" }, b"PING\n");
         check_reply(Reply::Pong { token: b"x" }, b"PONG x\n");
         check_reply(

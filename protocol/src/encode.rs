@@ -92,6 +92,15 @@ impl Reply<'_> {
                 out.push(b' ');
                 one_line(out, text);
             }
+            Self::End { filter, position } => {
+                out.extend_from_slice(Verb::End.as_str().as_bytes());
+                out.push(b' ');
+                out.extend_from_slice(filter);
+                match position {
+                    Some(position) => line(out, format_args!(" {position}\n")),
+                    None => out.push(b'\n'),
+                }
+            }
             Self::Gap { count } => line(out, format_args!("{} {count}\n", Verb::Gap)),
             Self::Ping { token } => optional(out, Verb::Ping, token),
             Self::Pong { token } => optional(out, Verb::Pong, token),

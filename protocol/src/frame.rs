@@ -11,6 +11,7 @@ use crate::attributes::Attributes;
 use crate::escape::Escaped;
 use crate::filter::Filters;
 use crate::name::Name;
+use crate::position::Position;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
@@ -154,6 +155,13 @@ pub enum Reply<'a> {
         subject: Subject<'a>,
         /// For people: a sentence that says what to do.
         text: Cow<'a, str>,
+    },
+    /// `END <filter>[ <position>]`. All of the past has been sent that a SUBSCRIBE has asked for.
+    End {
+        /// As the client spelt it.
+        filter: &'a [u8],
+        /// What is newer has a position behind this one; none if nothing is kept.
+        position: Option<Position>,
     },
     /// `GAP <count>`. Exactly here `count` messages were dropped because the outbox was full.
     Gap {

@@ -18,6 +18,7 @@ pub mod limits;
 mod message;
 mod name;
 mod overflow_policy;
+mod past;
 mod position;
 mod spaces;
 mod topic;
@@ -25,8 +26,8 @@ mod verb;
 
 pub use ack_level::{AckLevel, BadAckLevel, Reached};
 pub use attributes::{
-    ACK, Attributes, BadAttribute, ERROR, ID, LEVEL, LIMIT, POSITION, REPLY, RETAIN, RETAINED,
-    SLOW, TTL,
+    ACK, Attributes, BadAttribute, EACH, ERROR, ID, INCOMPLETE, LAST, LEVEL, LIMIT, OLDEST, PAST,
+    POSITION, REPLY, RETAIN, RETAINED, SINCE, SLOW, TTL, UNTIL,
 };
 pub use decode::{Decoder, Framer, Step};
 pub use error::{Code, DecodeError};
@@ -37,6 +38,7 @@ pub use harmless::is_harmless;
 pub use message::MessageLine;
 pub use name::{BadName, Name};
 pub use overflow_policy::{BadOverflowPolicy, OverflowPolicy};
+pub use past::{BadPast, PastQuery, PastStart};
 pub use position::{BadPosition, Position, StoreId};
 pub use spaces::{decode_spaces, decode_spaces_bytes, encode_spaces, escape_spaces};
 pub use topic::{BadTopic, Topic};

@@ -16,3 +16,6 @@ pub const LINE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The longest word that an `ERROR` repeats, in bytes; the rest is cut. A valid filter always fits.
 pub const ECHO_BYTES: usize = TOPIC_BYTES;
+
+/// Most messages of the past that a number asks for.
+pub const PAST_MESSAGES: u64 = 100_000;

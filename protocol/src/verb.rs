@@ -49,6 +49,8 @@ pub enum Verb {
     Error,
     /// Reports dropped messages.
     Gap,
+    /// Ends the past that a SUBSCRIBE has asked for.
+    End,
 }
 
 impl Verb {
@@ -68,7 +70,7 @@ impl Verb {
     ];
 
     /// The verbs of the broker.
-    pub const OF_BROKERS: [Self; 14] = [
+    pub const OF_BROKERS: [Self; 15] = [
         Self::Message,
         Self::PubAck,
         Self::SubAck,
@@ -79,6 +81,7 @@ impl Verb {
         Self::QuietAck,
         Self::Error,
         Self::Gap,
+        Self::End,
         Self::Ping,
         Self::Pong,
         Self::Help,
@@ -109,6 +112,7 @@ impl Verb {
             Self::QuietAck => "QUIETACK",
             Self::Error => "ERROR",
             Self::Gap => "GAP",
+            Self::End => "END",
         }
     }
 
@@ -160,7 +164,8 @@ impl Verb {
             | Self::AuthAck
             | Self::QuietAck
             | Self::Error
-            | Self::Gap => None,
+            | Self::Gap
+            | Self::End => None,
         }
     }
 }

@@ -87,13 +87,16 @@ fn dispatch(bencher: Bencher, subscribers: u64, topics: &[&str]) {
             let known = dispatch.add_known(buffer.bytes(), topic.clone(), all.clone());
             if known.is_none() {
                 let name = Topic::parse(*name).expect("a topic");
-                dispatch.add(
-                    name,
-                    Place::Buffer,
-                    topic.clone(),
-                    all.clone(),
-                    PublishOptions::LINE,
-                );
+                dispatch
+                    .add(
+                        name,
+                        Place::Buffer,
+                        topic.clone(),
+                        all.clone(),
+                        PublishOptions::LINE,
+                        None,
+                    )
+                    .expect("it is not kept");
             }
         }
         dispatch.deliver(buffer.bytes());

@@ -21,7 +21,14 @@ const BY_CERTIFICATE: &str = "required beyond loopback once there is a certifica
 const UNIX_NEED_RESTART: [&str; 2] = ["unix-mode", "unix-owner"];
 
 /// The other keys that change only with a restart.
-const NEED_RESTART: [&str; 3] = ["data", "ack", "sync-interval"];
+const NEED_RESTART: [&str; 6] = [
+    "data",
+    "keep",
+    "keep-total",
+    "keep-topics",
+    "ack",
+    "sync-interval",
+];
 
 /// The changes that a reload cannot make, each as a mistake; those of Unix sockets if it `keeps_unix`.
 pub(crate) fn need_restart(changes: &[Change], keeps_unix: bool) -> Vec<String> {
@@ -140,6 +147,9 @@ impl Config {
             ("drain", time(self.drain)),
             ("security-log", files(self.security_log.as_slice())),
             ("data", files(self.data.as_slice())),
+            ("keep", list(self.keep.iter())),
+            ("keep-total", self.keep_total.to_string()),
+            ("keep-topics", self.keep_topics.to_string()),
             ("ack", self.ack.to_string()),
             ("sync-interval", time(self.sync_interval)),
         ]

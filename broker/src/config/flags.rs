@@ -14,14 +14,14 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
-use protocol::AckLevel;
 
 use super::failure::{Failure, fail, warn};
 use super::file::{self, FileSettings};
 use super::parsers::{
-    Host, List, ListeningPlace, Owner, RoomFlag, ack_level, address_ranges, addresses, flattened,
-    host, log_format, mode, owner, paths, places, rooms, time_or_never, words,
+    Host, List, ListeningPlace, Owner, RoomFlag, address_ranges, addresses, flattened, host,
+    log_format, mode, owner, paths, places, rooms, time_or_never, words,
 };
+use super::store_flags::StoreFlags;
 use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
 use crate::net::tls::settings::{ClientCertMode, ClientNameSource, TlsConfig, TlsMode, TlsVersion};
@@ -314,17 +314,8 @@ struct Flags {
     /// Append the log to this file [default: standard error]
     #[arg(long, env = "BROKER_LOG_FILE", hide_env = true, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// Keep retained messages in this folder
-    #[arg(long, env = "BROKER_DATA", hide_env = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// How safe what is kept is when its publisher is told so, os or disk
-    #[arg(long, env = "BROKER_ACK", hide_env = true, hide_short_help = true, default_value = "os", value_name = "LEVEL",
-          value_parser = ack_level)]
-    ack: AckLevel,
-    /// How often what is kept is made durable
-    #[arg(long, env = "BROKER_SYNC_INTERVAL", hide_env = true, hide_short_help = true, default_value = "100ms",
-          value_name = "TIME", value_parser = humantime::parse_duration)]
-    sync_interval: Duration,
+    #[command(flatten)]
+    store: StoreFlags,
     /// Append events of security to this file, as JSON
     #[arg(
         long,
@@ -424,9 +415,12 @@ impl From<Flags> for Config {
                 client_names: flags.client_name,
             },
             security_log: flags.security_log,
-            data: flags.data,
-            ack: flags.ack,
-            sync_interval: flags.sync_interval,
+            data: flags.store.data,
+            ack: flags.store.ack,
+            sync_interval: flags.store.sync_interval,
+            keep: flattened(flags.store.keep),
+            keep_total: flags.store.keep_total.as_u64(),
+            keep_topics: flags.store.keep_topics,
         }
     }
 }

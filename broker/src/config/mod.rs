@@ -13,6 +13,7 @@ mod flags;
 mod origins;
 mod parsers;
 mod print;
+mod store_flags;
 mod store_tool;
 mod tool;
 
@@ -33,6 +34,7 @@ pub use tool::{AccessTool, CertTool, SecretPlace, TokenTool, Tool, UserTool, Use
 use crate::admin::orders::MOST_DRAINING;
 use crate::auth::access::AccessTable;
 use crate::auth::identity::{JwtSettings, VerifierSettings};
+use crate::engine::history::rules::KeepRule;
 use crate::engine::limits::Limits;
 use crate::net::endpoints::Endpoints;
 use crate::net::tls::material::TlsMaterial;
@@ -135,6 +137,12 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// How safe that is when its publisher is told so, unless it asks for a level.
     pub ack: AckLevel,
+    /// Which topics keep what is published on them.
+    pub keep: Vec<KeepRule>,
+    /// Maximum bytes of the log with what they keep.
+    pub keep_total: u64,
+    /// Maximum topics that keep messages.
+    pub keep_topics: usize,
     /// How often that is made durable.
     pub sync_interval: Duration,
 }
@@ -193,6 +201,9 @@ impl Default for Config {
             security_log: None,
             data: None,
             ack: AckLevel::Os,
+            keep: Vec::new(),
+            keep_total: 10 << 30,
+            keep_topics: 1_000_000,
             sync_interval: Duration::from_millis(100),
         }
     }
@@ -275,6 +286,9 @@ impl Config {
         let names_tokens = self.jwt_issuer.is_some() || self.jwt_audience.is_some();
         if names_tokens && self.jwt_keys.is_none() {
             return Err(BadConfig::JwtWithoutKeys);
+        }
+        if self.data.is_none() && !self.keep.is_empty() {
+            return Err(BadConfig::KeepWithoutData);
         }
         self.tls.check().map_err(BadConfig::Tls)?;
         self.site_settings(&[])?;
@@ -460,6 +474,8 @@ pub enum BadConfig {
     Unprotected(String),
     /// There are `users`, `jwt_keys` or rules, and the broker is to be `open`.
     OpenWithRules,
+    /// There is `keep` and no `data`.
+    KeepWithoutData,
     /// There is `jwt_issuer` or `jwt_audience` and no `jwt_keys`.
     JwtWithoutKeys,
     /// One message could be longer than the queue limit of a client.
@@ -524,6 +540,9 @@ impl fmt::Display for BadConfig {
                 f,
                 "--open says that any client may do everything, and --users, --jwt-keys and --access say that not all may; \
                  leave one of them out"
+            ),
+            Self::KeepWithoutData => f.write_str(
+                "--keep says which topics keep messages, but there is no folder for them; name it by --data DIR",
             ),
             Self::JwtWithoutKeys => write!(
                 f,

@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use ipnet::IpNet;
 use nix::unistd::{Group, User};
-use protocol::{AckLevel, Topic};
+use protocol::{AckLevel, Filter, Topic};
 
 use super::LogFormat;
+use crate::engine::history::rules::{KeepLimits, KeepRule};
 
 /// The addresses of a host.
 #[derive(Clone, Debug)]
@@ -49,6 +51,61 @@ impl ListeningPlace {
 /// A value with commas in it.
 #[derive(Clone, Debug)]
 pub(super) struct List<T>(pub(super) Vec<T>);
+
+/// Parses rules of what is kept.
+pub(super) fn keep_rules(text: &str) -> Result<List<KeepRule>, String> {
+    // A topic has no spaces on the wire.
+    let rules: Result<Vec<_>, _> = text.split_whitespace().map(keep_rule).collect();
+    rules.map(List)
+}
+
+fn keep_rule(text: &str) -> Result<KeepRule, String> {
+    let (rest, ack) = match text.split_once(",ack=") {
+        Some((rest, level)) => (rest, Some(ack_level(level)?)),
+        None => (text, None),
+    };
+    let (filter, limits) = rest
+        .rsplit_once('=')
+        .ok_or_else(|| format!("{text} is no rule, such as chat/#=1000,7d,64MiB"))?;
+    match Filter::parse(filter) {
+        Ok(parsed) if parsed.group().is_none() => {}
+        Ok(_) => return Err(format!("{filter}: what is kept is shared by all")),
+        Err(why) => return Err(format!("{filter}: {why}")),
+    }
+    let filter = filter.to_owned();
+    if limits == "off" {
+        return Ok(KeepRule {
+            filter,
+            keeps: None,
+        });
+    }
+    let mut keeps = KeepLimits {
+        ack,
+        ..KeepLimits::default()
+    };
+    for limit in limits.split(',').filter(|limit| *limit != "all") {
+        let is_set = if let Ok(count) = limit.parse() {
+            keeps.count.replace(count).is_some()
+        } else if let Some(bytes) = limit.ends_with(['B', 'b']).then(|| limit.parse()) {
+            let bytes: ByteSize = bytes.map_err(|_| bad_limit(limit))?;
+            keeps.bytes.replace(bytes.as_u64()).is_some()
+        } else {
+            let age = humantime::parse_duration(limit).map_err(|_| bad_limit(limit))?;
+            keeps.age.replace(age).is_some()
+        };
+        if is_set {
+            return Err(format!("{limits} has two limits of one kind"));
+        }
+    }
+    let keeps = Some(keeps);
+    Ok(KeepRule { filter, keeps })
+}
+
+fn bad_limit(limit: &str) -> String {
+    format!(
+        "{limit:?} is no limit: write a number of messages, an age as 7d, bytes as 64MiB, or all"
+    )
+}
 
 /// Parses the level of what is kept. It is written to the system in any case.
 pub(super) fn ack_level(text: &str) -> Result<AckLevel, String> {

@@ -1,38 +1,59 @@
 //! What of the engine's state a store keeps: how it is written there, and how a start takes it back.
 
+use std::io;
 use std::path::Path;
-
-use protocol::AckLevel;
+use std::sync::Arc;
 
 use crate::auth::identity::IdentityName;
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::history::History;
+use crate::engine::history::rules::{KeepRule, KeepRules};
+use crate::engine::history::topics::KeptTopics;
 use crate::engine::retained::{Entry, RetainedInfo};
 use crate::engine::stored_messages::StoredChange;
 use crate::engine::usage::Usage;
-use crate::storage::record::{Record, RetainedRecord};
-use crate::storage::store::{SnapshotSource, Store, StoreError, Waiting};
-use crate::storage::survey::StoreFound;
+use crate::storage::record::{Apply, Record, RetainedRecord};
+use crate::storage::store::{SnapshotSource, Store, StoreError, StoreTerms, Waiting};
+use crate::storage::survey::{Extent, StoreFound};
 use crate::storage::{SnapshotWriter, now_ms};
+
+/// What is kept, and how.
+pub(crate) struct StoreSettings {
+    pub(crate) log: StoreTerms,
+    pub(crate) rules: Vec<KeepRule>,
+    /// Maximum topics that keep messages.
+    pub(crate) most_topics: usize,
+}
 
 impl Engine {
     /// Opens the store in a folder, and takes back what it keeps. Limits are no reason to lose any of it.
     pub(crate) fn open_store(
         &self,
         folder: &Path,
-        level: AckLevel,
+        settings: StoreSettings,
         waiting: Waiting<'_>,
     ) -> Result<StoreFound, StoreError> {
         let now = (Moment::now(), now_ms());
-        let mut unreadable = 0_u64;
-        let (store, found) = Store::open(folder, level, waiting, &mut |record| {
-            unreadable += u64::from(self.take_back(record, now).is_none());
-        })?;
+        let topics = KeptTopics::new(KeepRules::new(settings.rules), settings.most_topics);
+        let mut taking = TakingBack {
+            engine: self,
+            topics: &topics,
+            now,
+            unreadable: 0,
+        };
+        let (store, found) = Store::open(folder, &settings.log, waiting, &mut taking)?;
+        let unreadable = taking.unreadable;
         if unreadable > 0 {
             // Their checksums are right, so they are not damaged.
             log::error!(
                 "the store has {unreadable} records that this broker cannot read; it goes on without them"
             );
+        }
+        let store = Arc::new(store);
+        if settings.log.extent == Extent::All {
+            let history = History::new(store.clone(), topics);
+            self.router.set_history(Arc::new(history));
         }
         let _ = self.store.set(store);
         Ok(found)
@@ -60,7 +81,37 @@ impl Engine {
     }
 }
 
+/// What a start takes back.
+struct TakingBack<'a> {
+    engine: &'a Engine,
+    topics: &'a KeptTopics,
+    now: (Moment, u64),
+    unreadable: u64,
+}
+
+impl Apply for TakingBack<'_> {
+    fn record(&mut self, record: &Record<'_>) {
+        let taken = self.engine.take_back(record, self.now);
+        self.unreadable += u64::from(taken.is_none());
+    }
+
+    fn lines(&mut self, first: u64, lines: &[u8]) {
+        self.topics.take_back(first, lines);
+    }
+}
+
 impl SnapshotSource for Engine {
+    fn oldest_needed(&self) -> io::Result<u64> {
+        let history = self.router.history();
+        history.map_or(Ok(u64::MAX), |history| history.forget_old())
+    }
+
+    fn forget_before(&self, sequence: u64) {
+        if let Some(history) = self.router.history() {
+            history.forget_before(sequence);
+        }
+    }
+
     fn write(&self, snapshot: &mut SnapshotWriter) {
         let now = (Moment::now(), now_ms());
         let mut next = Some(String::new());

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod enforcement;
 pub(crate) mod event_client;
 pub(crate) mod expiry;
+pub(crate) mod history;
 pub(crate) mod kept_state;
 pub(crate) mod limits;
 pub(crate) mod memory;
@@ -57,7 +58,7 @@ pub(crate) struct Engine {
     /// Lock order: before any outbox, never after.
     pub(crate) retained: RwLock<Retained>,
     /// What outlives this process, if anything does.
-    pub(crate) store: OnceLock<Store>,
+    pub(crate) store: OnceLock<Arc<Store>>,
     pub(crate) flusher: Arc<Flusher>,
     /// The budget for queued messages and incomplete lines.
     pub(crate) memory: Arc<Memory>,

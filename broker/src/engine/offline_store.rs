@@ -29,7 +29,7 @@ pub fn look_at_store(folder: &Path) -> Result<Option<(StoreReport, StoredMessage
     let mut attempt = 1;
     loop {
         let mut messages = StoredMessages::default();
-        match StoreReport::read(&disk, &mut |record| messages.apply(record)) {
+        match StoreReport::read(&disk, &mut |record: &Record<'_>| messages.apply(record)) {
             Err(StoreError::Io(err)) if has_changed(&err) && attempt < ATTEMPTS => attempt += 1,
             report => return Ok(report?.map(|report| (report, messages))),
         }
@@ -67,7 +67,8 @@ pub fn repair_store(folder: &Path) -> Result<Option<StoreRepair>, StoreError> {
         return Ok(None);
     };
     let mut messages = StoredMessages::default();
-    let (store, found) = Store::open_whole(folder, &mut |record| messages.apply(record))?;
+    let (store, found) =
+        Store::open_whole(folder, &mut |record: &Record<'_>| messages.apply(record))?;
     if before.is_damaged() {
         store.make_snapshot(&messages)?;
     }
@@ -136,7 +137,7 @@ pub fn import_into_store(
     changes: &StoreChanges,
 ) -> Result<StoreImport, ImportError> {
     let mut messages = StoredMessages::default();
-    let opened = Store::open_whole(folder, &mut |record| messages.apply(record));
+    let opened = Store::open_whole(folder, &mut |record: &Record<'_>| messages.apply(record));
     let (store, StoreFound { recovered, .. }) = opened.map_err(ImportError::Store)?;
     let mut import = StoreImport {
         retained: 0,

@@ -6,10 +6,11 @@ use bytesize::ByteSize;
 
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::kept_state::StoreSettings;
 use crate::net::inherited::InheritedSockets;
 use crate::operator::bind_error::BindError;
-use crate::storage::store::Waiting;
-use crate::storage::survey::StoreFound;
+use crate::storage::store::{StoreTerms, Waiting};
+use crate::storage::survey::{Extent, StoreFound};
 
 /// Opens the store, if one is configured. A process that takes the place of another waits until that has left it,
 /// while its clients wait to be accepted.
@@ -32,7 +33,19 @@ pub(crate) fn open(
         true => Waiting::ForPredecessor(&tell),
         false => Waiting::No,
     };
-    let found = engine.open_store(folder, config.ack, waiting);
+    let settings = StoreSettings {
+        log: StoreTerms {
+            level: config.ack,
+            most_bytes: config.keep_total,
+            extent: match config.keep.is_empty() {
+                true => Extent::Needed,
+                false => Extent::All,
+            },
+        },
+        rules: config.keep.clone(),
+        most_topics: config.keep_topics,
+    };
+    let found = engine.open_store(folder, settings, waiting);
     found.map(Some).map_err(|why| BindError::Store {
         folder: folder.clone(),
         why: why.to_string(),
@@ -47,8 +60,12 @@ pub(crate) fn log_found(engine: &Engine, config: &Config, found: Option<&StoreFo
     log_wrong(folder, found);
     let interval = humantime::format_duration(config.sync_interval);
     let retained = engine.retained.read().size().count;
+    let kept = engine.router.history().map(|history| history.size());
+    let kept = kept.map_or_else(String::new, |(messages, topics)| {
+        format!("{messages} messages in {topics} topics, ")
+    });
     log::info!(
-        "store {}: {retained} retained messages, {}; acknowledges at {}, synced every {interval}",
+        "store {}: {kept}{retained} retained messages, {}; acknowledges at {}, synced every {interval}",
         folder.display(),
         ByteSize(found.recovered.bytes),
         config.ack,

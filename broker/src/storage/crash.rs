@@ -64,10 +64,14 @@ pub(super) fn apply(state: &mut Topics, record: &Record<'_>) {
 
 pub(super) fn open(disk: &MemoryDisk) -> Result<(Store, StoreFound, Topics), StoreError> {
     let mut state = Topics::new();
-    let (store, found) =
-        Store::open_on(Arc::new(disk.clone()), None, SEGMENT_BYTES, &mut |record| {
+    let (store, found) = Store::open_on(
+        Arc::new(disk.clone()),
+        None,
+        SEGMENT_BYTES,
+        &mut |record: &Record<'_>| {
             apply(&mut state, record);
-        })?;
+        },
+    )?;
     Ok((store, found, state))
 }
 

@@ -18,6 +18,11 @@ const MAGIC: [u8; 4] = *b"dllF";
 /// What the body of a frame has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
+    /// Messages as they stand on the wire, one a line.
+    Lines {
+        /// That of all of them.
+        qos: u8,
+    },
     /// Changes of state, or in a snapshot the state itself: see `record`.
     State,
     /// Nothing: how far the segment is durable, or the end of a snapshot.
@@ -70,12 +75,13 @@ impl FrameHeader {
 
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        let kind = match self.kind {
-            FrameKind::State => 2,
-            FrameKind::Mark => 4,
+        let (kind, flags) = match self.kind {
+            FrameKind::Lines { qos } => (1, qos),
+            FrameKind::State => (2, 0),
+            FrameKind::Mark => (4, 0),
         };
         bytes[0..4].copy_from_slice(&MAGIC);
-        bytes[4] = kind;
+        (bytes[4], bytes[5]) = (kind, flags);
         bytes[6..8].copy_from_slice(&VERSION.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.count.to_le_bytes());
@@ -90,7 +96,7 @@ impl FrameHeader {
     }
 
     /// The header at the beginning of these bytes, if there is a sound one.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
         let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in a header"));
         let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("in a header"));
@@ -99,6 +105,7 @@ impl FrameHeader {
             return None;
         }
         let kind = match bytes[4] {
+            1 => FrameKind::Lines { qos: bytes[5] },
             2 => FrameKind::State,
             4 => FrameKind::Mark,
             _ => return None,
@@ -139,6 +146,13 @@ impl<'a> LogFrame<'a> {
         let header = FrameHeader::decode(bytes)?;
         let body = bytes.get(HEADER_BYTES..)?.get(..header.length as usize)?;
         (crc32c(body) == header.body_checksum).then_some(Self { header, body })
+    }
+
+    /// The same for a frame that has been found sound, whose body is not looked at again.
+    pub(crate) fn checked_before(bytes: &'a [u8]) -> Option<Self> {
+        let header = FrameHeader::decode(bytes)?;
+        let body = bytes.get(HEADER_BYTES..)?.get(..header.length as usize)?;
+        Some(Self { header, body })
     }
 
     /// Whether there is a sound header at or behind an offset whose entries do not come before this number; its body

@@ -3,6 +3,7 @@
 //! A segment is a file that is taken in its full size before it is written, because to overwrite is cheaper to
 //! sync than to grow. Only what this process has begun is written to; segments of an earlier one stay as they are.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,12 +12,13 @@ use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
 use super::disk::{Disk, DiskFile, write_all};
 use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
-
-/// The folder of the segments.
-pub(crate) const FOLDER: &str = "log";
+use super::segment::{FOLDER, LogSegment, Mark, ReadableSegment, segment_first, segment_name};
 
 /// The segment that will be used next.
 const SPARE: &str = "log/next";
+
+/// The same while it is made.
+const MAKING: &str = "log/making";
 
 /// A segment for what a failed sync has left in doubt, until it is durable.
 const ANEW: &str = "log/anew";
@@ -34,7 +36,7 @@ const HURRY: Duration = Duration::from_secs(10);
 const ZERO_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Log {
-    disk: Arc<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
     segment_bytes: u64,
     generation: u32,
     /// Lock order: after the locks of the publisher, before none. Writes wait under it for the system only.
@@ -43,8 +45,12 @@ pub(crate) struct Log {
     syncing: Mutex<()>,
     /// Signalled when less in memory is not durable.
     synced: Condvar,
-    /// Bytes that were appended since the start.
+    /// Bytes that were appended since the start, and those of them that are state.
     appended: AtomicU64,
+    appended_state: AtomicU64,
+    /// All segments that can be read, by their first numbers; none of those that were not read yet. Lock order: behind
+    /// `tail`.
+    pub(super) readable: Mutex<BTreeMap<u64, Option<ReadableSegment>>>,
 }
 
 struct Tail {
@@ -60,6 +66,8 @@ struct Tail {
     /// When the segment was begun.
     since: Instant,
     spare: Option<Box<dyn DiskFile>>,
+    /// Bytes that frames may take which are not appended yet.
+    admitted: u64,
     /// All frames that are not known to be durable. After a failed sync the system has forgotten what it could not write.
     undurable: Vec<u8>,
     /// A sync has failed, and what was in doubt could not be written anew. A later sync that succeeds would say
@@ -67,21 +75,18 @@ struct Tail {
     is_failing: bool,
 }
 
-struct LogSegment {
-    /// The sequence number of its first entry.
-    first: u64,
-    file: Box<dyn DiskFile>,
-    bytes: u64,
-    /// Bytes of frames, once the next segment has begun.
-    end: AtomicU64,
-    /// Bytes that are durable.
-    synced_to: AtomicU64,
+/// A frame to be appended.
+pub(crate) struct NewFrame<'a> {
+    header: FrameHeader,
+    body: &'a [&'a [u8]],
 }
 
 /// Why something was not kept. `Display` says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotKept {
     NoRoom,
+    /// As many topics keep messages as may.
+    TooManyTopics,
     /// The disk has failed.
     Failed,
 }
@@ -98,6 +103,10 @@ impl Log {
         let file = disk.create(&segment_name(next))?;
         file.reserve(segment_bytes)?;
         let first = Arc::new(LogSegment::new(next, file, segment_bytes));
+        let names = disk.names(FOLDER)?;
+        let earlier = names.iter().filter_map(|name| segment_first(name));
+        let mut readable: BTreeMap<_, _> = earlier.map(|first| (first, None)).collect();
+        readable.insert(next, Some(first.readable()));
         Ok(Self {
             disk,
             segment_bytes,
@@ -110,23 +119,29 @@ impl Log {
                 is_marked: true,
                 since: Instant::now(),
                 spare: None,
+                admitted: 0,
                 undurable: Vec::new(),
                 is_failing: false,
             }),
             syncing: Mutex::default(),
             synced: Condvar::new(),
             appended: AtomicU64::new(0),
+            appended_state: AtomicU64::new(0),
+            readable: Mutex::new(readable),
         })
     }
 
-    /// Appends a frame with `count` entries; returns the sequence number of the first. It survives the end of this
-    /// process from then on. An error has changed nothing.
-    pub(crate) fn append(
-        &self,
-        kind: FrameKind,
-        count: u32,
-        body: &[&[u8]],
-    ) -> Result<u64, NotKept> {
+    /// Appends a frame; returns the sequence number of its first entry. It survives the end of this process from then
+    /// on. An error has changed nothing.
+    pub(crate) fn append(&self, frame: &NewFrame<'_>) -> Result<u64, NotKept> {
+        let bytes = frame.bytes();
+        self.admit(bytes)?;
+        self.append_all(std::slice::from_ref(frame), bytes)
+    }
+
+    /// Takes room for frames of so many bytes, so that they will not be refused for want of it. It is given back with
+    /// the frames, or by [`Log::give_back`].
+    pub(crate) fn admit(&self, bytes: u64) -> Result<(), NotKept> {
         let mut guard = self.tail.lock();
         while guard.undurable.len() > 2 * UNDURABLE_BYTES && !guard.is_failing {
             self.synced.wait(&mut guard);
@@ -135,41 +150,83 @@ impl Log {
         if tail.is_failing {
             return Err(NotKept::Failed);
         }
-        let mut header = FrameHeader::new(kind, tail.next, count).of(body);
-        let bytes = header.frame_bytes() as u64;
-        if tail.end + bytes > tail.current().bytes {
-            self.begin_segment(tail, bytes)
-                .map_err(|err| not_kept(&err))?;
+        let wanted = tail.admitted + bytes;
+        // What is left of a segment may be too short for the next frame.
+        let fits = tail.end + wanted <= tail.current().bytes;
+        if !fits && tail.spare.is_none() {
+            // More came than it was made in time for.
+            tail.spare = Some(
+                self.make_file(SPARE, self.segment_bytes)
+                    .map_err(|err| not_kept(&err))?,
+            );
         }
-        let segment = tail.current();
+        tail.admitted = wanted;
+        Ok(())
+    }
+
+    /// Gives back what [`Log::admit`] has taken.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.tail.lock().admitted -= bytes;
+    }
+
+    /// Appends frames whose entries follow each other; `admitted` is what was taken for them. Returns the sequence number
+    /// of the first.
+    pub(crate) fn append_all(
+        &self,
+        frames: &[NewFrame<'_>],
+        admitted: u64,
+    ) -> Result<u64, NotKept> {
+        let tail = &mut *self.tail.lock();
+        tail.admitted -= admitted;
+        let first = tail.next;
+        let (mut result, mut appended) = (Ok(first), 0);
+        for frame in frames {
+            match self.append_frame(tail, frame) {
+                Ok(()) => appended += 1,
+                Err(err) => {
+                    result = Err(not_kept(&err));
+                    break;
+                }
+            }
+        }
+        if result.is_err() && appended > 0 {
+            // A part of them would be there after a start, and was refused.
+            tail.is_failing = true;
+        }
+        result
+    }
+
+    fn append_frame(&self, tail: &mut Tail, frame: &NewFrame<'_>) -> io::Result<()> {
+        if tail.is_failing {
+            return Err(io::Error::other("the store has failed"));
+        }
+        let mut header = frame.header;
+        header.first = tail.next;
         header.time_ms = tail.time_ms.max(now_ms());
         header.generation = self.generation;
-        // Relaxed: an older mark says less, and nothing wrong.
-        let synced_to = segment.synced_to.load(Ordering::Relaxed);
-        header.synced_to = u32::try_from(synced_to).unwrap_or(u32::MAX);
-        let head = header.encode();
-        let padding = [0; ALIGNMENT];
-        let padding = &padding[..header.frame_bytes() - HEADER_BYTES - header.length as usize];
-        let mut parts = Vec::with_capacity(body.len() + 2);
-        parts.push(&head[..]);
-        parts.extend_from_slice(body);
-        parts.push(padding);
-        if let Err(err) = write_all(&*segment.file, &parts, tail.end) {
-            // What it has left is overwritten by the next one, because the end stays. Until then it must not be taken for a
-            // frame, which it may be as a whole, with what the file had before.
-            let _ = write_all(&*segment.file, &[&[0; HEADER_BYTES]], tail.end);
-            return Err(not_kept(&err));
+        let bytes = header.frame_bytes() as u64;
+        if tail.end + bytes > tail.current().bytes {
+            self.begin_segment(tail, bytes)?;
         }
-        tail.undurable.reserve(bytes as usize);
-        parts
-            .iter()
-            .for_each(|part| tail.undurable.extend_from_slice(part));
+        if let Err(err) = write_frame(tail, &mut header, frame) {
+            // Once more, elsewhere: the disk may be bad in one place.
+            self.begin_segment(tail, bytes).map_err(|_| err)?;
+            write_frame(tail, &mut header, frame)?;
+        }
+        tail.current().marks.note(Mark {
+            sequence: header.first,
+            time_ms: header.time_ms,
+            at: tail.end,
+        });
         tail.end += bytes;
         tail.next = header.end();
         tail.time_ms = header.time_ms;
-        tail.is_marked = kind == FrameKind::Mark;
+        tail.is_marked = header.kind == FrameKind::Mark;
         self.appended.fetch_add(bytes, Ordering::Relaxed);
-        Ok(header.first)
+        if header.kind == FrameKind::State {
+            self.appended_state.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Begins the next segment, which has room for `bytes`.
@@ -187,22 +244,32 @@ impl Log {
             spare => {
                 tail.spare = spare;
                 let bytes = bytes.max(self.segment_bytes);
-                let file = self.disk.create(&name)?;
-                if let Err(err) = file.reserve(bytes) {
-                    // If it stays, it is empty, and that is no damage.
-                    let _ = self.disk.remove(&name);
-                    return Err(err);
-                }
-                (file, bytes)
+                (self.make_file(&name, bytes)?, bytes)
             }
         };
         // Release is not needed: `sync` reads it under the lock that is held here.
         tail.current().end.store(tail.end, Ordering::Relaxed);
-        tail.segments
-            .push(Arc::new(LogSegment::new(tail.next, file, bytes)));
+        let segment = Arc::new(LogSegment::new(tail.next, file, bytes));
+        // Within the lock of the end, so that no reader finds entries and not their segment.
+        let mut readable = self.readable.lock();
+        readable.insert(segment.first, Some(segment.readable()));
+        drop(readable);
+        tail.segments.push(segment);
         tail.end = 0;
         tail.since = Instant::now();
         Ok(())
+    }
+
+    /// Makes a file of this length, or none: its part would take the room that is left.
+    fn make_file(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        let made = self.disk.create(name).and_then(|file| {
+            file.reserve(bytes)?;
+            Ok(file)
+        });
+        made.inspect_err(|_| {
+            // It may not be there.
+            let _ = self.disk.remove(name);
+        })
     }
 
     /// Makes durable all that was appended before. Returns the sequence number behind it.
@@ -255,6 +322,11 @@ impl Log {
                 ::log::error!(
                     "the store: a sync has failed ({why}); what was not durable before is written anew, and is durable"
                 );
+                // Within the lock of the end, as above.
+                let mut readable = self.readable.lock();
+                readable.retain(|first, _| *first < segment.first);
+                readable.insert(segment.first, Some(segment.readable()));
+                drop(readable);
                 tail.segments = vec![Arc::new(segment)];
                 tail.end = end;
                 tail.undurable.clear();
@@ -324,7 +396,7 @@ impl Log {
     /// Notes in the log how far it is durable, if something came since the last time.
     pub(crate) fn mark(&self) -> Result<(), NotKept> {
         if !self.tail.lock().is_marked {
-            self.append(FrameKind::Mark, 0, &[])?;
+            self.append(&NewFrame::new(FrameKind::Mark, 0, &[]))?;
         }
         Ok(())
     }
@@ -338,24 +410,24 @@ impl Log {
             }
             tail.since.elapsed() < HURRY
         };
-        match self.make_spare(is_hurried) {
-            Ok(file) => {
-                self.tail.lock().spare = Some(file);
-                Ok(())
-            }
-            Err(err) => {
-                // On a full disk its part would take the room that is left. It may not be there.
-                let _ = self.disk.remove(SPARE);
-                Err(err)
-            }
+        let made = self.make_spare(is_hurried).inspect_err(|_| {
+            // On a full disk its part would take the room that is left. It may not be there.
+            let _ = self.disk.remove(MAKING);
+        })?;
+        let tail = &mut *self.tail.lock();
+        if tail.spare.is_some() {
+            // A publisher could not wait for it.
+            return self.disk.remove(MAKING);
         }
+        self.disk.rename(MAKING, SPARE)?;
+        tail.spare = Some(made);
+        Ok(())
     }
 
     /// To overwrite zeros is cheaper to sync than to take room. Where much comes in little time that does not count, and
     /// the disk would write twice as much.
     fn make_spare(&self, is_hurried: bool) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.disk.create(SPARE)?;
-        file.reserve(self.segment_bytes)?;
+        let file = self.make_file(MAKING, self.segment_bytes)?;
         if is_hurried {
             file.sync()?;
             return Ok(file);
@@ -374,7 +446,10 @@ impl Log {
     /// Removes a segment of which nothing is needed any more: it is the next one, unless there is one already.
     pub(crate) fn remove_segment(&self, first: u64) -> io::Result<()> {
         let name = segment_name(first);
-        if self.tail.lock().spare.is_some() {
+        let tail = &mut *self.tail.lock();
+        // Within the lock of the end, because the file may be used again.
+        self.readable.lock().remove(&first);
+        if tail.spare.is_some() {
             return self.disk.remove(&name);
         }
         self.disk.rename(&name, SPARE)?;
@@ -384,7 +459,7 @@ impl Log {
             return self.disk.remove(SPARE);
         }
         // What it has comes before the number in its next name, so that it is never read.
-        self.tail.lock().spare = Some(file);
+        tail.spare = Some(file);
         Ok(())
     }
 
@@ -410,6 +485,24 @@ impl Log {
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Relaxed)
     }
+
+    /// Bytes of changes of state among them.
+    pub(crate) fn appended_state(&self) -> u64 {
+        self.appended_state.load(Ordering::Relaxed)
+    }
+}
+
+impl<'a> NewFrame<'a> {
+    /// A frame with so many entries. The checksum is made here, so that no other publisher waits for that.
+    pub(crate) fn new(kind: FrameKind, count: u32, body: &'a [&'a [u8]]) -> Self {
+        let header = FrameHeader::new(kind, 0, count).of(body);
+        Self { header, body }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.header.frame_bytes() as u64
+    }
 }
 
 impl Tail {
@@ -418,36 +511,38 @@ impl Tail {
     }
 }
 
-impl LogSegment {
-    fn new(first: u64, file: Box<dyn DiskFile>, bytes: u64) -> Self {
-        Self {
-            first,
-            file,
-            bytes,
-            end: AtomicU64::new(0),
-            synced_to: AtomicU64::new(0),
-        }
-    }
-}
-
-/// The name of the segment whose first entry has this sequence number.
-pub(crate) fn segment_name(first: u64) -> String {
-    format!("{FOLDER}/{first:020}.log")
-}
-
-/// The sequence number in the name of a segment, without its folder.
-pub(crate) fn segment_first(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".log")?;
-    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok())?
-}
-
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
     time.map_or(0, |time| {
         u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
     })
+}
+
+/// Writes a frame at the end, and keeps it in memory until it is durable.
+fn write_frame(tail: &mut Tail, header: &mut FrameHeader, frame: &NewFrame<'_>) -> io::Result<()> {
+    let segment = tail.current();
+    // Relaxed: an older mark says less, and nothing wrong.
+    let synced_to = segment.synced_to.load(Ordering::Relaxed);
+    header.synced_to = u32::try_from(synced_to).unwrap_or(u32::MAX);
+    let head = header.encode();
+    let padding = [0; ALIGNMENT];
+    let padding = &padding[..header.frame_bytes() - HEADER_BYTES - header.length as usize];
+    let mut parts = Vec::with_capacity(frame.body.len() + 2);
+    parts.push(&head[..]);
+    parts.extend_from_slice(frame.body);
+    parts.push(padding);
+    if let Err(err) = write_all(&*segment.file, &parts, tail.end) {
+        // What it has left is overwritten by the next one, because the end stays. Until then it must not be taken for a
+        // frame, which it may be as a whole, with what the file had before.
+        let _ = write_all(&*segment.file, &[&[0; HEADER_BYTES]], tail.end);
+        return Err(err);
+    }
+    tail.undurable.reserve(header.frame_bytes());
+    for part in parts {
+        tail.undurable.extend_from_slice(part);
+    }
+    Ok(())
 }
 
 fn not_kept(err: &io::Error) -> NotKept {

@@ -7,11 +7,14 @@
 mod crash;
 pub(crate) mod disk;
 mod format;
-mod frame;
-mod log;
+pub(crate) mod frame;
+pub(crate) mod log;
+pub(crate) mod reader;
 pub(crate) mod record;
 mod recovery;
 pub(crate) mod report;
+mod segment;
+mod segments;
 mod snapshot;
 pub(crate) mod store;
 pub(crate) mod survey;

@@ -14,7 +14,8 @@ use std::ops::Range;
 
 use super::disk::{Disk, DiskFile, ReadDisk, read_all, read_into, write_all};
 use super::frame::LogFrame;
-use super::log::{FOLDER, now_ms, segment_first, segment_name};
+use super::log::now_ms;
+use super::segment::{FOLDER, segment_first, segment_name};
 
 /// The folder for bytes that were damaged, or cut off.
 pub(crate) const DAMAGED: &str = "damaged";
@@ -144,7 +145,7 @@ pub(crate) fn list(disk: &dyn ReadDisk) -> io::Result<Vec<u64>> {
     Ok(firsts)
 }
 
-/// Reads the log. `apply` gets each frame that counts and has entries that no snapshot has. Another process may write
+/// Reads the log. `apply` gets each frame that counts. Another process may write
 /// to it meanwhile, whose last frames may be missing then.
 pub(crate) fn read(
     disk: &dyn ReadDisk,
@@ -370,9 +371,7 @@ impl Scan<'_> {
             found.next = frame.header.end();
             found.time_ms = found.time_ms.max(frame.header.time_ms);
             found.generation = found.generation.max(frame.header.generation);
-            if frame.header.end() > self.from {
-                apply(&frame);
-            }
+            apply(&frame);
         }
     }
 

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::disk::ReadDisk;
 use super::format::Format;
-use super::log::segment_name;
-use super::record::Record;
+use super::record::Apply;
 use super::recovery::{DAMAGED, LogDamage};
+use super::segment::segment_name;
 use super::snapshot;
 use super::store::StoreError;
 use super::survey::{Extent, Survey};
@@ -91,7 +91,7 @@ impl StoreReport {
     /// Reads all that is in a folder, and none if that is no store. `apply` gets all records in their order.
     pub(crate) fn read(
         disk: &dyn ReadDisk,
-        apply: &mut dyn FnMut(&Record<'_>),
+        apply: &mut dyn Apply,
     ) -> Result<Option<Self>, StoreError> {
         let format = Format::read(disk)?;
         let survey = Survey::read(disk, format.as_ref(), Extent::All, apply)?;
@@ -186,12 +186,13 @@ mod tests {
     use super::super::disk::DiskFile;
     use super::super::disk::memory::MemoryDisk;
     use super::super::frame::{FrameKind, LogFrame};
+    use super::super::record::Record;
     use super::super::store::Store;
     use super::*;
 
     fn look(disk: &MemoryDisk) -> (StoreReport, Topics) {
         let mut state = Topics::new();
-        let report = StoreReport::read(disk, &mut |record| apply(&mut state, record));
+        let report = StoreReport::read(disk, &mut |record: &Record<'_>| apply(&mut state, record));
         let report = report.expect("nothing fails here").expect("a store");
         (report, state)
     }
@@ -200,9 +201,15 @@ mod tests {
     fn repair(disk: &MemoryDisk) -> Topics {
         let mut state = Topics::new();
         let disk = Arc::new(disk.clone());
-        let opened = Store::open_extent(disk, None, SEGMENT_BYTES, Extent::All, &mut |record| {
-            apply(&mut state, record);
-        });
+        let opened = Store::open_extent(
+            disk,
+            None,
+            SEGMENT_BYTES,
+            Extent::All,
+            &mut |record: &Record<'_>| {
+                apply(&mut state, record);
+            },
+        );
         let (store, _) = opened.expect("content is no reason not to open");
         store.make_snapshot(&state).expect("no fault");
         store.close().expect("no fault");
@@ -271,7 +278,7 @@ mod tests {
     #[test]
     fn a_segment_that_is_used_again_while_it_is_read_is_not_reported() {
         let disk = MovingDisk(settled().disk);
-        let read = StoreReport::read(&disk, &mut |_| {});
+        let read = StoreReport::read(&disk, &mut |_: &Record<'_>| {});
         let Err(StoreError::Io(why)) = read else {
             panic!("it is reported: {read:?}");
         };
@@ -334,7 +341,7 @@ mod tests {
     #[test]
     fn a_folder_without_any_of_its_files_is_no_store() {
         let disk = MemoryDisk::default();
-        let read = StoreReport::read(&disk, &mut |_| {});
+        let read = StoreReport::read(&disk, &mut |_: &Record<'_>| {});
         assert!(read.expect("nothing fails here").is_none());
     }
 }

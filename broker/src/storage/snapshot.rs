@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, ReadDisk, read_all, write_all};
 use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
-use super::record::{Record, records};
+use super::record::{Apply, Record, records};
 
 /// The folder of the snapshots.
 pub(crate) const FOLDER: &str = "state";
@@ -105,17 +105,13 @@ pub(crate) fn list(disk: &dyn ReadDisk) -> io::Result<Vec<u64>> {
 }
 
 /// Reads a snapshot. False, before anything is applied, if it is not sound from beginning to end.
-pub(crate) fn read(
-    disk: &dyn ReadDisk,
-    first: u64,
-    apply: &mut dyn FnMut(&Record<'_>),
-) -> io::Result<bool> {
+pub(crate) fn read(disk: &dyn ReadDisk, first: u64, apply: &mut dyn Apply) -> io::Result<bool> {
     let bytes = read_all(&*disk.open(&name(first))?)?;
     let Some(bodies) = bodies(&bytes, first) else {
         return Ok(false);
     };
     for body in bodies {
-        records(body).for_each(|record| apply(&record));
+        records(body).for_each(|record| apply.record(&record));
     }
     Ok(true)
 }
@@ -134,6 +130,8 @@ fn bodies(mut bytes: &[u8], first: u64) -> Option<Vec<&[u8]>> {
                 count += u64::from(frame.header.count);
                 bodies.push(frame.body);
             }
+            // Messages are in the log alone.
+            FrameKind::Lines { .. } => return None,
             FrameKind::Mark => {
                 let is_whole = frame.body == count.to_le_bytes() && bytes.is_empty();
                 return is_whole.then_some(bodies);

@@ -18,9 +18,10 @@ use super::disk::Disk;
 use super::disk::system::SystemDisk;
 use super::format::{Format, FormatError};
 use super::frame::FrameKind;
-use super::log::{self, Log, NotKept};
-use super::record::Record;
+use super::log::{Log, NewFrame, NotKept};
+use super::record::{Apply, Record};
 use super::recovery;
+use super::segment;
 use super::snapshot::{self, SnapshotWriter};
 use super::survey::{Extent, StoreFound, Survey};
 use super::waiters::{Synced, Waiter, Waiters, WaitingThread, Wake};
@@ -33,6 +34,16 @@ const TURNS: usize = 64;
 
 /// Segments that a start reads, beyond which a snapshot is made: each start leaves one more.
 const MOST_SEGMENTS: usize = 8;
+
+/// Segments of messages after which a snapshot is made although little of the state has changed: the log before the
+/// last but one is removed.
+const MESSAGES_BETWEEN: u64 = 8;
+
+/// Segments that are kept in any case: one that is written to, and one before it.
+const LEAST_SEGMENTS: usize = 2;
+
+/// How often it is looked what is too old.
+const FORGET: Duration = Duration::from_secs(60);
 
 /// Syncs in quicker succession would leave no time for anything else.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
@@ -52,12 +63,25 @@ pub(crate) struct Store {
     waiters: Waiters,
     format: Mutex<Format>,
     segment_bytes: u64,
+    /// The log should not be longer.
+    most_bytes: u64,
     /// One for the topics with the same hash: see [`Store::turn`].
     turns: [Mutex<()>; TURNS],
     hasher: RandomState,
-    /// The bytes that have to be appended since the start for the next snapshot.
+    /// The bytes that have to be appended since the start for the next snapshot: of changes, and of all.
     snapshot_at: AtomicU64,
+    snapshot_at_all: AtomicU64,
     _lock: Option<OwnedFd>,
+}
+
+/// How the log is kept.
+pub(crate) struct StoreTerms {
+    /// The level of receipts to those that ask for none.
+    pub(crate) level: AckLevel,
+    /// The log should not be longer than so many bytes.
+    pub(crate) most_bytes: u64,
+    /// What of it is read.
+    pub(crate) extent: Extent,
 }
 
 /// Why a store is not opened. Its content is never a reason, but for a newer format.
@@ -83,15 +107,23 @@ pub(crate) enum Waiting<'a> {
 pub(crate) trait SnapshotSource: Sync {
     /// Writes all that is kept now, as records. Publishers go on meanwhile.
     fn write(&self, snapshot: &mut SnapshotWriter);
+
+    /// The number of the oldest message in the log that is needed, or one behind all.
+    fn oldest_needed(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
+    /// Messages before this number are not needed any more, because there is no room for them.
+    fn forget_before(&self, _sequence: u64) {}
 }
 
 impl Store {
     /// Opens the store in a folder, which is made if it is not there. `apply` gets all records in their order.
     pub(crate) fn open(
         folder: &Path,
-        level: AckLevel,
+        settings: &StoreTerms,
         waiting: Waiting<'_>,
-        apply: &mut dyn FnMut(&Record<'_>),
+        apply: &mut dyn Apply,
     ) -> Result<(Self, StoreFound), StoreError> {
         let disk = SystemDisk::open(folder)?;
         let lock = match (disk.lock()?, waiting) {
@@ -102,15 +134,18 @@ impl Store {
                 disk.wait_for_lock()?
             }
         };
-        let (mut store, found) = Self::open_on(Arc::new(disk), Some(lock), SEGMENT_BYTES, apply)?;
-        store.level = level;
+        let (disk, lock) = (Arc::new(disk), Some(lock));
+        let opened = Self::open_extent(disk, lock, SEGMENT_BYTES, settings.extent, apply);
+        let (mut store, found) = opened?;
+        store.level = settings.level;
+        store.most_bytes = settings.most_bytes;
         Ok((store, found))
     }
 
     /// The same for a tool, which is alone with the store. Also what a start has no need of is mended.
     pub(crate) fn open_whole(
         folder: &Path,
-        apply: &mut dyn FnMut(&Record<'_>),
+        apply: &mut dyn Apply,
     ) -> Result<(Self, StoreFound), StoreError> {
         let disk = SystemDisk::open(folder)?;
         let lock = disk.lock()?.ok_or(StoreError::Locked)?;
@@ -118,11 +153,12 @@ impl Store {
         Self::open_extent(disk, Some(lock), SEGMENT_BYTES, Extent::All, apply)
     }
 
+    #[cfg(test)]
     pub(super) fn open_on(
         disk: Arc<dyn Disk>,
         lock: Option<OwnedFd>,
         segment_bytes: u64,
-        apply: &mut dyn FnMut(&Record<'_>),
+        apply: &mut dyn Apply,
     ) -> Result<(Self, StoreFound), StoreError> {
         Self::open_extent(disk, lock, segment_bytes, Extent::Needed, apply)
     }
@@ -132,10 +168,10 @@ impl Store {
         lock: Option<OwnedFd>,
         segment_bytes: u64,
         extent: Extent,
-        apply: &mut dyn FnMut(&Record<'_>),
+        apply: &mut dyn Apply,
     ) -> Result<(Self, StoreFound), StoreError> {
         let format = Format::read(&*disk)?;
-        for folder in [log::FOLDER, snapshot::FOLDER, recovery::DAMAGED] {
+        for folder in [segment::FOLDER, snapshot::FOLDER, recovery::DAMAGED] {
             disk.make_folder(folder)?;
         }
         let found = Survey::read(&*disk, format.as_ref(), extent, apply)?.mend(&*disk)?;
@@ -163,8 +199,10 @@ impl Store {
             waiters: Waiters::default(),
             format: Mutex::new(format),
             segment_bytes,
+            most_bytes: u64::MAX,
             turns: std::array::from_fn(|_| Mutex::new(())),
             hasher: RandomState::new(),
+            snapshot_at_all: AtomicU64::new(MESSAGES_BETWEEN * segment_bytes),
             snapshot_at: AtomicU64::new(match found.recovered.segments > MOST_SEGMENTS {
                 true => 0,
                 false => segment_bytes.saturating_sub(found.recovered.bytes),
@@ -185,11 +223,30 @@ impl Store {
     pub(crate) fn keep(&self, record: &Record<'_>) -> Result<u64, NotKept> {
         let mut body = Vec::new();
         record.encode(&mut body);
-        let sequence = self.log.append(FrameKind::State, 1, &[&body])?;
+        let sequence = self
+            .log
+            .append(&NewFrame::new(FrameKind::State, 1, &[&body]))?;
         if self.log.wants_sync() {
             self.waiters.urge();
         }
         Ok(sequence)
+    }
+
+    /// Appends messages; returns the sequence number of the first.
+    pub(crate) fn append_lines(
+        &self,
+        frames: &[NewFrame<'_>],
+        admitted: u64,
+    ) -> Result<u64, NotKept> {
+        let first = self.log.append_all(frames, admitted)?;
+        if self.log.wants_sync() {
+            self.waiters.urge();
+        }
+        Ok(first)
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// The level of receipts to those that ask for none.
@@ -294,10 +351,19 @@ impl Store {
     /// beside the thread that syncs, because both take long and others wait for that one.
     fn tend_loop(&self, source: &dyn SnapshotSource, stopped: &Receiver<()>) {
         let mut is_told = false;
+        let mut looked = Instant::now();
         loop {
             // At once, because starts in quick succession must not leave a file each.
             let done = self.log.prepare();
-            let pause = match done.and_then(|()| self.make_snapshot_if_due(source)) {
+            let done = done.and_then(|()| self.make_snapshot_if_due(source));
+            let done = match looked.elapsed() < FORGET {
+                true => done,
+                false => {
+                    looked = Instant::now();
+                    done.and_then(|()| self.remove_old(source))
+                }
+            };
+            let pause = match done {
                 Ok(()) => {
                     is_told = false;
                     TEND
@@ -332,7 +398,9 @@ impl Store {
 
     /// Makes a snapshot if the log behind the last one is long: a segment, and twice what the snapshot takes.
     pub(super) fn make_snapshot_if_due(&self, source: &dyn SnapshotSource) -> io::Result<()> {
-        match self.log.appended() >= self.snapshot_at.load(Ordering::Relaxed) {
+        let is_due = self.log.appended_state() >= self.snapshot_at.load(Ordering::Relaxed)
+            || self.log.appended() >= self.snapshot_at_all.load(Ordering::Relaxed);
+        match is_due {
             true => self.make_snapshot(source),
             false => Ok(()),
         }
@@ -344,11 +412,11 @@ impl Store {
             let _ = snapshot::remove_unfinished(&*self.disk);
             return Err(err);
         }
-        self.remove_old()
+        self.remove_old(source)
     }
 
     fn write_snapshot(&self, source: &dyn SnapshotSource) -> io::Result<()> {
-        let appended = self.log.appended();
+        let (appended, state) = (self.log.appended(), self.log.appended_state());
         let first = self.log.next();
         // A change with a lower number may be in the log and not carried out yet: its thread has its turn until it is.
         // A start would find it neither in the snapshot nor in the log behind that.
@@ -362,25 +430,33 @@ impl Store {
         // does not have.
         self.log.sync()?;
         snapshot.finish()?;
-        let next = appended + self.segment_bytes.max(2 * bytes);
+        let next = state + self.segment_bytes.max(2 * bytes);
         self.snapshot_at.store(next, Ordering::Relaxed);
+        let next = appended + MESSAGES_BETWEEN * self.segment_bytes;
+        self.snapshot_at_all.store(next, Ordering::Relaxed);
         Ok(())
     }
 
     /// Removes what is older than the last but one snapshot, which is there in case the last one is damaged.
-    fn remove_old(&self) -> io::Result<()> {
+    fn remove_old(&self, source: &dyn SnapshotSource) -> io::Result<()> {
         let snapshots = snapshot::list(&*self.disk)?;
         let Some(&[kept, _]) = snapshots.last_chunk() else {
             return Ok(());
         };
         let mut segments: Vec<u64> = self
             .disk
-            .names(log::FOLDER)?
+            .names(segment::FOLDER)?
             .iter()
-            .filter_map(|name| log::segment_first(name))
+            .filter_map(|name| segment::segment_first(name))
             .collect();
         segments.sort_unstable();
-        for pair in segments.windows(2).filter(|pair| pair[1] <= kept) {
+        let most = usize::try_from(self.most_bytes / self.segment_bytes).unwrap_or(usize::MAX);
+        if let Some(excess) = segments.len().checked_sub(most.max(LEAST_SEGMENTS)) {
+            source.forget_before(segments[excess]);
+        }
+        // Only from the beginning: a hole in the log would be damage.
+        let needed = kept.min(source.oldest_needed()?);
+        for pair in segments.windows(2).take_while(|pair| pair[1] <= needed) {
             self.log.remove_segment(pair[0])?;
         }
         for &old in snapshots.iter().filter(|&&first| first < kept) {
@@ -428,6 +504,9 @@ impl fmt::Display for NotKept {
         f.write_str(match self {
             Self::NoRoom => {
                 "the disk of the broker is full; nothing was published, try again later"
+            }
+            Self::TooManyTopics => {
+                "as many topics keep messages as --keep-topics allows; nothing was published"
             }
             Self::Failed => {
                 "the disk of the broker has failed; nothing was published, tell its operator"

@@ -6,7 +6,7 @@ use super::disk::{Disk, ReadDisk};
 use super::format::Format;
 use super::frame::FrameKind;
 use super::log::now_ms;
-use super::record::{Record, records};
+use super::record::{Apply, Record, records};
 use super::recovery::{self, DAMAGED, Recovered, Segments};
 use super::snapshot;
 
@@ -16,9 +16,9 @@ const FIRST: u64 = 1;
 /// How much of the folder is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What a start needs.
+    /// What leads to the state.
     Needed,
-    /// Also the snapshots and the log that are there in case that is damaged.
+    /// Also the snapshots that are there in case that is damaged, and all of the log.
     All,
 }
 
@@ -49,7 +49,7 @@ impl Survey {
         disk: &dyn ReadDisk,
         format: Option<&Format>,
         extent: Extent,
-        apply: &mut dyn FnMut(&Record<'_>),
+        apply: &mut dyn Apply,
     ) -> io::Result<Self> {
         // Before the snapshots: a broker that runs adds a snapshot first, and then removes segments.
         let firsts = recovery::list(disk)?;
@@ -59,7 +59,7 @@ impl Survey {
             let is_sound = match newest {
                 None => snapshot::read(disk, first, apply)?,
                 Some(_) if extent == Extent::Needed => break,
-                Some(_) => snapshot::read(disk, first, &mut |_| {})?,
+                Some(_) => snapshot::read(disk, first, &mut |_: &Record<'_>| {})?,
             };
             snapshots.push(SnapshotFound { first, is_sound });
             if is_sound {
@@ -68,12 +68,10 @@ impl Survey {
         }
         snapshots.reverse();
         let from = newest.unwrap_or(FIRST);
-        let look_from = match (extent, &listed[..]) {
-            (Extent::Needed, _) | (_, []) => from,
-            // The log from there on is kept, in case the newest is damaged.
-            (Extent::All, [.., last_but_one, _]) => from.min(*last_but_one),
-            (Extent::All, [_]) if firsts.first() == Some(&FIRST) => FIRST,
-            (Extent::All, [_]) => from,
+        let look_from = match extent {
+            Extent::Needed => from,
+            // The log is kept from there on for its messages, or in case the newest snapshot is damaged.
+            Extent::All => firsts.first().map_or(from, |&first| from.min(first)),
         };
         let segments = Segments {
             firsts: &firsts,
@@ -81,10 +79,13 @@ impl Survey {
             look_from,
             is_durable: format.is_some_and(|format| format.is_clean),
         };
-        let log = recovery::read(disk, &segments, &mut |frame| {
-            if frame.header.kind == FrameKind::State {
-                records(frame.body).for_each(|record| apply(&record));
+        let log = recovery::read(disk, &segments, &mut |frame| match frame.header.kind {
+            // What comes before the snapshot is in it.
+            FrameKind::State if frame.header.end() > from => {
+                records(frame.body).for_each(|record| apply.record(&record));
             }
+            FrameKind::Lines { .. } => apply.lines(frame.header.first, frame.body),
+            FrameKind::State | FrameKind::Mark => {}
         })?;
         Ok(Self { snapshots, log })
     }
@@ -157,9 +158,10 @@ mod tests {
                 }
                 let before = contents(&disk);
                 let mut read = Topics::new();
-                let survey = Survey::read(&disk, None, Extent::Needed, &mut |record| {
-                    apply(&mut read, record)
-                });
+                let survey =
+                    Survey::read(&disk, None, Extent::Needed, &mut |record: &Record<'_>| {
+                        apply(&mut read, record)
+                    });
                 assert_eq!((disk.steps(), contents(&disk)), (0, before));
                 let (_, found, state) = open(&disk).expect("it opens");
                 assert_eq!(read, state);
@@ -248,9 +250,10 @@ mod tests {
                     late: from..until,
                 };
                 let mut state = Topics::new();
-                let survey = Survey::read(&disk, None, Extent::Needed, &mut |record| {
-                    apply(&mut state, record)
-                });
+                let survey =
+                    Survey::read(&disk, None, Extent::Needed, &mut |record: &Record<'_>| {
+                        apply(&mut state, record)
+                    });
                 let log = survey.expect("nothing fails here").log;
                 assert_eq!((log.damages, log.cut), (0, None), "{from} to {until}");
                 assert_eq!(&state, scene.state(), "{from} to {until}");

@@ -80,7 +80,8 @@ impl Publisher {
         if known.is_none() {
             let topic = Topic::parse(topic).expect("a topic");
             self.dispatch
-                .add(topic, Place::Buffer, name, all, PublishOptions::LINE);
+                .add(topic, Place::Buffer, name, all, PublishOptions::LINE, None)
+                .expect("it is not kept");
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::mem;
 
-use protocol::{AckLevel, Reached};
+use protocol::{AckLevel, Position, Reached};
 
-use crate::engine::outbox::receipt::Receipt;
+use crate::engine::publish::KeptOutcome;
 
 /// Only of a client that has published something that is kept, or has asked for a level.
 pub(super) struct Acks {
@@ -18,8 +18,6 @@ pub(super) struct Acks {
     pub(super) last: Option<Reached>,
     /// What has to be durable before the next answers leave: up to this sequence number.
     pub(super) until: u64,
-    /// Answers and receipts to be sent before the next ones.
-    pub(super) sealed: Vec<(Vec<u8>, Receipt)>,
 }
 
 /// Messages that are kept.
@@ -39,23 +37,24 @@ impl Acks {
             kept: KeptMessages::default(),
             last: None,
             until: 0,
-            sealed: Vec::new(),
         }
     }
 
-    /// One more message is kept.
-    pub(super) fn add(&mut self, reached: Reached, sequence: u64) {
-        let level = reached.level;
+    /// More messages are kept, the last of them at this position.
+    pub(super) fn add(&mut self, kept: &KeptOutcome, position: Position) {
+        let level = kept.lowest.unwrap_or(AckLevel::Os);
+        let reached = Reached {
+            level,
+            position: Some(position),
+        };
         self.last = self.last.map(|_| reached);
-        self.kept.count += 1;
+        self.kept.count += kept.messages;
         let lowest = self.kept.reached.map_or(level, |it| it.level.min(level));
         self.kept.reached = Some(Reached {
             level: lowest,
             ..reached
         });
-        if level == AckLevel::Disk {
-            self.until = sequence;
-        }
+        self.until = self.until.max(kept.until);
     }
 
     /// What the receipt for all messages up to this number says of them.

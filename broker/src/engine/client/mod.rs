@@ -15,6 +15,7 @@ mod identity;
 mod lifecycle;
 mod over_limit;
 mod paid_traffic;
+mod past;
 mod publish;
 mod receipts;
 mod restriction;
@@ -55,6 +56,7 @@ use rights::Rights;
 pub(crate) use identity::NotAuthenticated;
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use over_limit::OverLimit;
+pub(crate) use past::{PastError, PastStep};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use restriction::{Restriction, restrict, restrictions};
 pub(crate) use rights::Denied;
@@ -466,8 +468,7 @@ impl<'a> Client<'a> {
     /// Ends a batch without answers, and waits for neither slow subscribers nor memory: for a thread that
     /// serves many clients.
     pub(crate) fn finish_without_waiting(&mut self) {
-        self.last = None;
-        self.dispatch.deliver(&[]);
+        self.deliver_part(&[]);
         self.dispatch.take_slow_subscribers().clear();
         self.settle();
     }
@@ -486,6 +487,9 @@ impl<'a> Client<'a> {
 
     /// Sends the answers. Every message they confirm is in the outboxes of its subscribers.
     fn send(&mut self, answers: Answers<'_>) {
+        if let Some(kept) = self.dispatch.take_kept() {
+            self.note_kept(&kept);
+        }
         if self.acks.is_some() {
             return self.send_acks(answers);
         }
@@ -694,7 +698,11 @@ pub(super) mod tests {
         assert!(bytes.is_empty());
         assert_eq!(client.publish(&[], message("a", "2")), Ok(1));
         let answers = Answers {
-            receipt: Some(client.receipt(2, 2)),
+            receipt: Some(Receipt {
+                answered: 2,
+                copies: 2,
+                reached: None,
+            }),
             ..Answers::new(&mut bytes)
         };
         client.finish_batch(None, answers);

@@ -162,7 +162,7 @@ impl Client<'_> {
             };
             return self.publish_retained(buffer, line, &options);
         }
-        Ok(self.add(&line, message.options))
+        Ok(self.add(&line, message.options, asked)?)
     }
 
     /// Publishes and delivers one message between batches, or at the end of one.
@@ -202,8 +202,9 @@ impl Client<'_> {
     ) -> Option<u64> {
         let copies = match &mut self.last {
             Some(last) if last.end == line.start && is_topic(rest, &buffer[last.topic.clone()]) => {
+                let copies = self.dispatch.repeat(line.end)?;
                 last.end = line.end;
-                self.dispatch.repeat(line.end)
+                copies
             }
             _ => {
                 let start = line.end - 1 - rest.len();
@@ -229,7 +230,7 @@ impl Client<'_> {
         let (options, end) = (PublishOptions::LINE, line.end);
         let added = self
             .dispatch
-            .add(topic, Place::Buffer, range.clone(), line, options);
+            .add(topic, Place::Buffer, range.clone(), line, options, None)?;
         self.note_last(added, range, end, options);
         self.account.accept(added.copies);
         Ok(added.copies)
@@ -253,9 +254,9 @@ impl Client<'_> {
             && last.end == start
             && last.options == options
             && beside[last.topic.clone()] == beside[range.clone()]
+            && let Some(copies) = self.dispatch.repeat(end)
         {
             last.end = end;
-            let copies = self.dispatch.repeat(end);
             self.account.accept(copies);
             return Ok(copies);
         }
@@ -270,8 +271,15 @@ impl Client<'_> {
                     Ok(topic)
                 });
                 let topic = checked.inspect_err(|_| self.dispatch.beside().truncate(start))?;
-                self.dispatch
-                    .add(topic, Place::Beside, range.clone(), start..end, options)
+                let (topic_range, line) = (range.clone(), start..end);
+                let added =
+                    self.dispatch
+                        .add(topic, Place::Beside, topic_range, line, options, None);
+                added.map_err(|why| {
+                    self.dispatch.beside().truncate(start);
+                    self.last = None;
+                    PublishError::NotKept(why)
+                })?
             }
         };
         self.note_last(added, range, end, options);
@@ -292,7 +300,8 @@ impl Client<'_> {
             payload: Escaped::escape(text.as_bytes()),
             attributes: Attributes::default(),
         };
-        self.add(&line, PublishOptions::LINE);
+        // Topics of the broker are not kept, so it does not fail.
+        let _ = self.add(&line, PublishOptions::LINE, None);
     }
 
     /// Publishes and retains a value of the broker itself. Without subscribers it is not counted as a
@@ -310,7 +319,8 @@ impl Client<'_> {
         retained.set_own(topic, &kept, line.payload.unescape().len());
         let hash = self.engine.router.hash(topic.as_str().as_bytes());
         if !self.engine.router.route(topic, hash).is_empty() {
-            self.add(&line, PublishOptions::LINE);
+            // As above.
+            let _ = self.add(&line, PublishOptions::LINE, None);
             self.dispatch.deliver(&[]);
         }
     }
@@ -327,6 +337,8 @@ impl Client<'_> {
         // Before the locks are taken, for which other publishers and subscribers wait.
         self.dispatch.deliver(buffer);
         let kept = RetainedLine::of(&mut line, options.publish.qos);
+        // The message itself is kept, too, if the topic keeps all: it must not be refused when this one is retained.
+        let is_in_history = self.dispatch.make_room_for(line.topic, kept_bytes(&line))?;
         let engine = self.engine;
         // What the broker itself publishes, and bridges say of themselves, ends with it.
         let store = engine.store.get().filter(|_| !line.topic.is_brokers_own());
@@ -336,7 +348,9 @@ impl Client<'_> {
         let turn = match store {
             Some(store) => match self.keep(store, line.topic, kept.as_ref(), owner) {
                 Ok((turn, sequence)) => {
-                    self.note_kept(sequence, options.asked);
+                    if !is_in_history {
+                        self.note_retained(sequence, options.asked);
+                    }
                     Some(turn)
                 }
                 Err(KeepError::Full(full)) => return Err(self.not_retained(full, whose.as_ref())),
@@ -359,7 +373,7 @@ impl Client<'_> {
                 }
             }
         }
-        let copies = self.add(&line, options.publish);
+        let copies = self.add(&line, options.publish, options.asked)?;
         self.dispatch.deliver(buffer);
         Ok(copies)
     }
@@ -399,16 +413,22 @@ impl Client<'_> {
     }
 
     /// Adds a message whose line has not been written yet.
-    fn add(&mut self, line: &MessageLine<'_>, options: PublishOptions) -> u64 {
+    fn add(
+        &mut self,
+        line: &MessageLine<'_>,
+        options: PublishOptions,
+        asked: Option<AckLevel>,
+    ) -> Result<u64, NotKept> {
         let beside = self.dispatch.beside();
         let start = beside.len();
         let topic = line.encode(beside);
         let end = beside.len();
         let added = self
             .dispatch
-            .add(line.topic, Place::Beside, topic, start..end, options);
+            .add(line.topic, Place::Beside, topic, start..end, options, asked);
+        let added = added.inspect_err(|_| self.dispatch.beside().truncate(start))?;
         self.account.accept(added.copies);
-        added.copies
+        Ok(added.copies)
     }
 
     #[inline]
@@ -490,6 +510,13 @@ impl RetainedLine {
     }
 }
 
+/// The bytes that a message takes as a line, at most.
+fn kept_bytes(line: &MessageLine<'_>) -> usize {
+    let mut bytes = Vec::new();
+    line.encode(&mut bytes);
+    bytes.len()
+}
+
 /// The line to retain, with the `retained` flag. `line` has no such flag, neither before nor after.
 fn retained_line(line: &mut MessageLine<'_>) -> Vec<u8> {
     line.attributes
@@ -516,6 +543,12 @@ impl From<NotKept> for KeepError {
 impl From<Denied> for PublishError {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
+    }
+}
+
+impl From<NotKept> for PublishError {
+    fn from(why: NotKept) -> Self {
+        Self::NotKept(why)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How far what a client publishes is kept, when it is told so, and what it is told.
 
+use std::io;
 use std::mem;
 use std::time::Instant;
 
@@ -7,8 +8,8 @@ use protocol::{AckLevel, Reached};
 
 use super::acks::Acks;
 use super::{Answers, Client};
-use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::waiting::WaitingAnswer;
+use crate::engine::publish::KeptOutcome;
 use crate::storage::NotKept;
 
 /// Answers of more bytes may not wait, or the client is not read from.
@@ -36,21 +37,47 @@ impl Client<'_> {
     }
 
     /// The message to be published next is kept in the store. `asked` is the level that its publisher wants.
-    pub(super) fn note_kept(&mut self, sequence: u64, asked: Option<AckLevel>) {
+    pub(super) fn note_retained(&mut self, sequence: u64, asked: Option<AckLevel>) {
         let Some(store) = self.engine.store.get() else {
             return;
         };
         // It is with the system already: there is no less than that.
         let level = asked.unwrap_or(store.level()).max(AckLevel::Os);
-        if level < AckLevel::Disk && !self.is_told_levels() {
-            // Most clients: they are told what they always were.
-            return;
+        let until = if level == AckLevel::Disk { sequence } else { 0 };
+        self.note_kept(&KeptOutcome {
+            messages: 1,
+            lowest: Some(level),
+            last: sequence,
+            until,
+            failure: None,
+        });
+    }
+
+    /// Messages of this client were kept, or could not be.
+    pub(super) fn note_kept(&mut self, kept: &KeptOutcome) {
+        if let Some(why) = kept.failure {
+            // They were not delivered either. A receipt would say that all is well.
+            let text = format!("what the client has published could not be kept: {why}");
+            let id = self.record.id();
+            log::error!("connection {id} is closed: {text}");
+            self.outbox.fail(id, io::Error::other(text));
         }
-        let reached = Reached {
-            level,
-            position: Some(store.position(sequence)),
+        let Some(store) = self.engine.store.get() else {
+            return;
         };
-        self.acks().add(reached, sequence);
+        if kept.messages > 0 && (kept.until > 0 || self.is_told_levels()) {
+            let position = store.position(kept.last);
+            self.acks().add(kept, position);
+        }
+    }
+
+    /// Delivers the batch so far, so that it is known how far the last message is kept.
+    pub(crate) fn deliver_part(&mut self, buffer: &[u8]) {
+        self.last = None;
+        self.dispatch.deliver(buffer);
+        if let Some(kept) = self.dispatch.take_kept() {
+            self.note_kept(&kept);
+        }
     }
 
     /// Whether the client has asked for a level, so that its receipts say which was reached.
@@ -64,26 +91,6 @@ impl Client<'_> {
         self.acks.as_ref().and_then(|acks| acks.last)
     }
 
-    /// A receipt for all that was published since the last one. `answered` is the number of all, and `copies` were
-    /// made of those since then.
-    pub(crate) fn receipt(&mut self, answered: u64, copies: u64) -> Receipt {
-        let published = self.account.published;
-        let reached = self.acks.as_mut().and_then(|acks| acks.take(published));
-        Receipt {
-            answered,
-            copies,
-            reached,
-        }
-    }
-
-    /// Puts answers and the receipt that follows them before what is answered next. The receipt may have to say
-    /// something else when it leaves.
-    #[inline(never)]
-    pub(crate) fn seal(&mut self, answers: &mut Vec<u8>, receipt: Receipt) {
-        let answers = mem::take(answers);
-        self.acks().sealed.push((answers, receipt));
-    }
-
     /// Sends answers, as [`Client::send`] does, of a client that is told levels or waits for the disk.
     // Out of line, because it is rare.
     #[inline(never)]
@@ -91,27 +98,21 @@ impl Client<'_> {
         let Some(acks) = &mut self.acks else {
             return;
         };
-        let sealed = mem::take(&mut acks.sealed);
-        let has_answers = !answers.bytes.is_empty() || answers.receipt.is_some();
-        let until = match has_answers || !sealed.is_empty() {
-            true => mem::take(&mut acks.until),
-            false => 0,
-        };
-        let sealed = sealed.into_iter().map(|(bytes, receipt)| WaitingAnswer {
-            until,
-            bytes,
-            receipt: Some(receipt),
-        });
-        let last = has_answers.then(|| WaitingAnswer {
-            until,
+        let mut receipt = answers.receipt;
+        if let Some(receipt) = &mut receipt {
+            receipt.reached = acks.take(self.account.published);
+        }
+        let answer = WaitingAnswer {
             bytes: mem::take(answers.bytes),
-            receipt: answers.receipt,
-        });
+            receipt,
+            until: 0,
+        };
         let mut guard = self.outbox.lock();
         let mut is_first = false;
-        for answer in sealed.chain(last) {
+        if !answer.bytes.is_empty() || answer.receipt.is_some() {
+            let until = mem::take(&mut acks.until);
             if until > 0 || guard.has_waiting() {
-                is_first |= guard.answer_later(answer);
+                is_first = guard.answer_later(WaitingAnswer { until, ..answer });
             } else {
                 guard.send_answers(&answer);
             }

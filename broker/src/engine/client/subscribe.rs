@@ -352,6 +352,11 @@ impl Client<'_> {
         Ok(PermittedFilter { filter, sieve })
     }
 
+    /// Whether the client may read the past of a filter.
+    pub(super) fn check_past(&self, filter: Filter<'_>) -> Result<(), SubscribeError> {
+        self.permit(filter, None).map(drop)
+    }
+
     /// Whether the client has this subscription already. If not, checks the limits and takes the memory for it.
     fn check_room(&self, filter: Filter<'_>) -> Result<bool, SubscribeError> {
         let subscriptions = self.session.subscriptions();

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::subscribers::Group;
 
+use super::kept_batch::KeptBatch;
+
 /// The messages of one batch.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -16,6 +18,8 @@ pub(super) struct Batch {
     pub(super) unsubscribe_epoch: u64,
     /// Number of copies made of each message like the last one.
     pub(super) copies: u64,
+    /// Those that are to be kept.
+    pub(super) kept: KeptBatch,
 }
 
 /// Consecutive messages on one topic to the same subscribers.

@@ -10,6 +10,8 @@
 
 mod batch;
 mod delivery;
+mod keep;
+mod kept_batch;
 mod slot;
 
 use std::collections::HashMap;
@@ -18,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use protocol::Topic;
+use protocol::{AckLevel, Topic};
 
 use crate::clock::Moment;
 use crate::engine::memory::read_buffer::ReadBuffer;
@@ -27,8 +29,10 @@ use crate::engine::routing::route_cache::{Item, Known, RouteCache, TopicCount};
 use crate::engine::routing::router::{Route, Router};
 use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::engine::stats::topic_stats::TopicStats;
+use crate::storage::NotKept;
 
 pub(crate) use batch::Place;
+pub(crate) use kept_batch::KeptOutcome;
 
 use batch::{Batch, Segment, To, merged};
 use slot::{Outcome, Slot};
@@ -68,6 +72,8 @@ pub(crate) struct Dispatch {
     /// Capacity of the copy buffers that slots keep between batches.
     scratch: usize,
     outcome: Outcome,
+    /// What came of messages that were to be kept.
+    kept: KeptOutcome,
 }
 
 /// The subscribers of a topic, as slots.
@@ -103,6 +109,7 @@ impl Dispatch {
             batch: Batch::default(),
             scratch: 0,
             outcome: Outcome::default(),
+            kept: KeptOutcome::default(),
         }
     }
 
@@ -149,7 +156,9 @@ impl Dispatch {
         self.begin();
         let name = &buffer[topic.clone()];
         let known = self.known(name, self.router.hash(name))?;
-        Some(self.add_to(known, Place::Buffer, topic, bytes, PublishOptions::LINE))
+        let options = PublishOptions::LINE;
+        self.add_to(known, Place::Buffer, topic, bytes, options, None)
+            .ok()
     }
 
     /// The same for a message beside the read buffer.
@@ -164,10 +173,12 @@ impl Dispatch {
         let name = &beside[topic.clone()];
         let known = self.known(name, self.router.hash(name));
         self.batch.beside = beside;
-        Some(self.add_to(known?, Place::Beside, topic, bytes, options))
+        self.add_to(known?, Place::Beside, topic, bytes, options, None)
+            .ok()
     }
 
-    /// Adds any message. `topic` and `bytes` are ranges in `place`.
+    /// Adds any message. `topic` and `bytes` are ranges in `place`. `asked` is the level that its publisher wants, if it
+    /// is kept. It fails only for a message that is to be kept and cannot be.
     pub(crate) fn add(
         &mut self,
         name: Topic<'_>,
@@ -175,19 +186,23 @@ impl Dispatch {
         topic: Range<usize>,
         bytes: Range<usize>,
         options: PublishOptions,
-    ) -> Added {
+        asked: Option<AckLevel>,
+    ) -> Result<Added, NotKept> {
         self.begin();
         let hash = self.router.hash(name.as_str().as_bytes());
         let known = match self.known(name.as_str().as_bytes(), hash) {
             Some(known) => known,
-            None => self.look_up(name, hash),
+            None => self.look_up(name, hash)?,
         };
-        self.add_to(known, place, topic, bytes, options)
+        self.add_to(known, place, topic, bytes, options, asked)
     }
 
-    /// Adds the message that follows the last one in its place, on the same topic.
+    /// Adds the message that follows the last one in its place, on the same topic. None if it cannot be kept.
     #[inline]
-    pub(crate) fn repeat(&mut self, end: usize) -> u64 {
+    pub(crate) fn repeat(&mut self, end: usize) -> Option<u64> {
+        if self.batch.kept.is_last && !self.repeat_kept(end) {
+            return None;
+        }
         self.repeats += 1;
         if self.batch.copies > 0
             && let Some(last) = self.batch.segments.last_mut()
@@ -195,7 +210,7 @@ impl Dispatch {
             last.bytes.end = end;
             last.messages += 1;
         }
-        self.batch.copies
+        Some(self.batch.copies)
     }
 
     /// The buffer for messages that cannot leave as they are in the read buffer.
@@ -206,6 +221,9 @@ impl Dispatch {
     /// Delivers the added messages; returns the number of subscribers. `buffer` is the whole read
     /// buffer.
     pub(crate) fn deliver(&mut self, buffer: &[u8]) -> usize {
+        if !self.batch.kept.is_empty() && !self.keep(buffer) {
+            return 0;
+        }
         if self.batch.segments.is_empty() {
             self.batch.beside.clear();
             return 0;
@@ -238,6 +256,9 @@ impl Dispatch {
         if !self.is_worth_keeping(buffer) {
             let sends = self.deliver(buffer.bytes());
             return buffer.note_sends(sends);
+        }
+        if !self.batch.kept.is_empty() && !self.keep(buffer.bytes()) {
+            return;
         }
         let batch = mem::take(&mut self.batch);
         let size = buffer.size();
@@ -299,11 +320,12 @@ impl Dispatch {
 
     /// The same in the middle of a batch, which is lost.
     pub(crate) fn abandon(&mut self) {
+        self.give_up_kept();
         self.hand_in();
         let withdrawn = self.outcome.withdrawn.take();
-        let now = self.now;
+        let (now, kept) = (self.now, self.kept);
         *self = Self::new(self.router.clone(), self.topic_stats.clone()).of(self.publisher);
-        self.now = now;
+        (self.now, self.kept) = (now, kept);
         self.outcome.withdrawn.set(withdrawn);
     }
 
@@ -322,7 +344,11 @@ impl Dispatch {
     }
 
     /// Asks the router for a route and caches it.
-    fn look_up(&mut self, name: Topic<'_>, hash: u64) -> Known {
+    fn look_up(&mut self, name: Topic<'_>, hash: u64) -> Result<Known, NotKept> {
+        let kept = match self.router.history() {
+            Some(history) => history.topic(name)?,
+            None => None,
+        };
         let mut route = self.router.route(name, hash);
         let mut count = TopicCount::new(mem::take(&mut route.counters));
         count.messages = 1;
@@ -330,6 +356,7 @@ impl Dispatch {
             versions: route.versions(),
             audience: self.audience(&route),
             groups: (!route.groups.is_empty()).then_some(route.groups),
+            kept,
         };
         let name = name.as_str();
         let (place, before) = self.cache.insert(name, hash, known.clone(), count);
@@ -341,7 +368,7 @@ impl Dispatch {
             }
             hand_in(&mut before, &self.audiences, &self.topic_stats, self.now);
         }
-        known
+        Ok(known)
     }
 
     /// The arrival time of the batch, and the number of its copies that were sent without queueing;
@@ -399,7 +426,17 @@ impl Dispatch {
         topic: Range<usize>,
         bytes: Range<usize>,
         options: PublishOptions,
-    ) -> Added {
+        asked: Option<AckLevel>,
+    ) -> Result<Added, NotKept> {
+        self.batch.kept.is_last = false;
+        if let Some(topic) = &known.kept {
+            let kept = self.add_kept(topic, place, &bytes, options, asked);
+            if let (Err(_), Some(item)) = (kept, self.cache.at(self.place)) {
+                // It was counted when its route was found.
+                item.count.messages -= 1;
+            }
+            kept?;
+        }
         let slots = &self.audiences[known.audience as usize].slots;
         self.batch.copies = slots.len() as u64;
         if self.batch.copies > 0 {
@@ -416,10 +453,10 @@ impl Dispatch {
             let subscribers = slots.clone();
             self.add_to_groups(groups, &subscribers, place, &topic, &bytes, options);
         }
-        Added {
+        Ok(Added {
             copies: self.batch.copies,
             repeatable: known.groups.is_none(),
-        }
+        })
     }
 
     /// Chooses one member of each group. If that client receives a copy already, it receives no second.
@@ -467,6 +504,13 @@ impl Dispatch {
             });
             self.audiences.len() as u32 - 1
         })
+    }
+}
+
+impl Drop for Dispatch {
+    fn drop(&mut self) {
+        // A panic may have left an incomplete batch.
+        self.give_up_kept();
     }
 }
 
@@ -546,13 +590,12 @@ mod tests {
                         .add_known(self.buffer.bytes(), start..topic_end, start..end);
                 let added = known.unwrap_or_else(|| {
                     let name = Topic::parse(*topic).expect("a topic");
-                    self.dispatch.add(
-                        name,
-                        Place::Buffer,
-                        start..topic_end,
-                        start..end,
-                        PublishOptions::LINE,
-                    )
+                    let (topic, line) = (start..topic_end, start..end);
+                    let options = PublishOptions::LINE;
+                    let added = self
+                        .dispatch
+                        .add(name, Place::Buffer, topic, line, options, None);
+                    added.expect("it is not kept")
                 });
                 copies += added.copies;
             }
@@ -704,7 +747,8 @@ mod tests {
             let name = Topic::parse("a").expect("a topic");
             let added = scene
                 .dispatch
-                .add(name, Place::Beside, 0..1, 0..4, PublishOptions::LINE);
+                .add(name, Place::Beside, 0..1, 0..4, PublishOptions::LINE, None)
+                .expect("it is not kept");
             assert_eq!(added.copies, 0);
             scene.deliver();
             assert!(scene.dispatch.beside().is_empty());

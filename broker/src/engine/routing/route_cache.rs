@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::history::topic::KeptTopic;
 use crate::engine::routing::router::Versions;
 use crate::engine::routing::subscribers::{Counters, Group};
 
@@ -24,6 +25,8 @@ pub(crate) struct Known {
     /// The index of the audience.
     pub(crate) audience: u32,
     pub(crate) groups: Option<Arc<[Arc<Group>]>>,
+    /// What the topic keeps, if it keeps anything.
+    pub(crate) kept: Option<Arc<KeptTopic>>,
 }
 
 #[derive(Default)]
@@ -159,6 +162,7 @@ mod tests {
             versions: router.route(topic, 0).versions(),
             audience,
             groups: None,
+            kept: None,
         }
     }
 

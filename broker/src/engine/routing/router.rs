@@ -11,12 +11,13 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use memchr::memchr_iter;
 use protocol::{Filter, Topic};
 
+use crate::engine::history::History;
 use crate::engine::routing::filter_tree::FilterTree;
 use crate::engine::routing::sieves::Sieves;
 use crate::engine::routing::subscribers::{Counters, Group, Subscriber, Subscribers};
@@ -42,6 +43,8 @@ pub(crate) struct Router {
     sieves: Sieves,
     /// Unsubscribe epoch of all clients, incremented before an UNSUBACK is sent.
     unsubscribe_epoch: AtomicU64,
+    /// Which topics keep messages, if any do.
+    history: OnceLock<Arc<History>>,
 }
 
 type ExactShard = HashMap<Box<str>, Subscribers, RandomState>;
@@ -79,6 +82,7 @@ impl Router {
             wild_version: AtomicU64::new(0),
             sieves: Sieves::default(),
             unsubscribe_epoch: AtomicU64::new(0),
+            history: OnceLock::new(),
             hasher,
         }
     }
@@ -102,6 +106,16 @@ impl Router {
             // the old version, so it is made once more than needed.
             self.wild_version_of(filter).fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Which topics keep messages, if any do.
+    pub(crate) fn history(&self) -> Option<&Arc<History>> {
+        self.history.get()
+    }
+
+    /// Has topics keep messages. Before the first is published.
+    pub(crate) fn set_history(&self, history: Arc<History>) {
+        let _ = self.history.set(history);
     }
 
     /// The sieves of subscriptions. One is set before its subscriber is added; after others,

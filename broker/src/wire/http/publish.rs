@@ -295,7 +295,7 @@ fn not_published(refused: &PublishError) -> RequestRefusal {
         }
         PublishError::NotKept(why) => RequestRefusal::new(
             match why {
-                NotKept::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
+                NotKept::NoRoom | NotKept::TooManyTopics => StatusCode::INSUFFICIENT_STORAGE,
                 NotKept::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             },
             why.to_string(),

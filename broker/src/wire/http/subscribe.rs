@@ -7,13 +7,16 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use http::{Method, StatusCode};
-use protocol::{Filter, OverflowPolicy, escape_spaces};
+use protocol::{
+    Attributes, BadPast, EACH, Filter, LAST, OverflowPolicy, PastQuery, PastStart, SINCE, UNTIL,
+    escape_spaces,
+};
 
 use super::request::{RequestHead, RequestRefusal, decoded};
 use super::response::encode_head;
-use super::stream::Form;
+use super::stream::{Form, LAST_CHUNK};
 use super::{HttpConversation, Next};
-use crate::engine::client::{DENIED_FILTER, SubscribeError};
+use crate::engine::client::{DENIED_FILTER, PastError, PastStep, SubscribeError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
@@ -38,6 +41,8 @@ struct Wanted {
     timeout: Option<Duration>,
     /// The overflow policy while the client is slow.
     slow: Option<OverflowPolicy>,
+    /// What of the past is asked for, and nothing else.
+    past: Option<PastStart>,
 }
 
 impl HttpConversation<'_, '_> {
@@ -59,6 +64,12 @@ impl HttpConversation<'_, '_> {
             self.client.answer(&bytes);
             return Next::Break(End::Answered);
         }
+        if let Some(start) = wanted.past {
+            return match self.send_past(head, &wanted, start) {
+                Ok(()) => Next::Break(End::Answered),
+                Err(refused) => self.refuse(Some(head), &refused),
+            };
+        }
         let deadline = wanted.timeout.map(|timeout| Instant::now() + timeout);
         if let Err(refused) = self.begin_stream(head, &wanted) {
             return self.refuse(Some(head), &refused);
@@ -69,6 +80,44 @@ impl HttpConversation<'_, '_> {
             self.client.goodbye();
         }
         Next::Break(end)
+    }
+
+    /// Answers with what there is of the past.
+    fn send_past(
+        &mut self,
+        head: &RequestHead,
+        wanted: &Wanted,
+        start: PastStart,
+    ) -> Result<(), RequestRefusal> {
+        let filter = Filter::parse(&wanted.filter).expect("it was parsed before");
+        let encoder = wanted.form.encoder(wanted.is_chunked, None);
+        let encode = encoder.and_then(|encoder| encoder.encode);
+        let encode = encode.expect("it was checked before");
+        let beginning = self.stream_head(head, wanted);
+        self.client.begin();
+        let read = self
+            .client
+            .read_past(filter, start, |guard, step| match step {
+                PastStep::Begin { .. } => guard.answer(&beginning),
+                PastStep::Lines(lines) => guard.answer(&encode(lines)),
+                PastStep::End { .. } if wanted.is_chunked => guard.answer(LAST_CHUNK),
+                PastStep::End { .. } => {}
+            });
+        self.client.settle();
+        read.map_err(|why| match why {
+            PastError::Refused(SubscribeError::Private) => {
+                RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER)
+            }
+            PastError::Refused(SubscribeError::Denied(denied)) => RequestRefusal::denied(&denied),
+            PastError::Refused(_) | PastError::Shared => RequestRefusal::new(
+                StatusCode::BAD_REQUEST,
+                "a shared filter has no past; leave out its group",
+            ),
+            PastError::NotReadable => RequestRefusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the disk of the broker cannot be read; tell its operator",
+            ),
+        })
     }
 
     /// Subscribes; the head of the response precedes the first message.
@@ -198,10 +247,22 @@ impl Wanted {
             count: None,
             timeout: None,
             slow: None,
+            past: None,
         };
+        let mut asked = Attributes::default();
+        let mut has_form = false;
         for (name, value) in &head.query {
             match name.as_str() {
+                LAST | EACH | SINCE => {
+                    let pushed = asked.push(name, value.as_bytes());
+                    pushed.expect("these keys are valid");
+                }
+                "poll" if value == "1" => {
+                    asked.push(UNTIL, b"now").expect("the key is valid");
+                }
+                "poll" => return Err(bad("poll is 1".to_owned())),
                 "format" => {
+                    has_form = true;
                     wanted.form = value
                         .parse()
                         .map_err(|()| bad("format is sse, json or raw".to_owned()))?;
@@ -224,10 +285,14 @@ impl Wanted {
                 }
                 name => {
                     return Err(bad(format!(
-                        "there is no parameter {name:?}; there is format, count, timeout, slow"
+                        "there is no parameter {name:?}; there is format, count, timeout, slow, and with poll=1 last, each, since"
                     )));
                 }
             }
+        }
+        wanted.past = past(&asked).map_err(bad)?;
+        if wanted.past.is_some() && !has_form {
+            wanted.form = Form::Json;
         }
         let is_one_topic = Filter::parse(&wanted.filter).is_ok_and(|filter| filter.is_exact());
         if wanted.form == Form::Raw && wanted.slow == Some(OverflowPolicy::Latest) && !is_one_topic
@@ -247,6 +312,21 @@ impl Wanted {
             return Err(RequestRefusal::new(status, text));
         }
         Ok(wanted)
+    }
+}
+
+/// What of the past is asked for.
+fn past(asked: &Attributes<'_>) -> Result<Option<PastStart>, String> {
+    match PastQuery::of(asked) {
+        Ok(None) => Ok(None),
+        Ok(Some(query)) if query.until_now => Ok(Some(query.start)),
+        Ok(Some(_)) => {
+            let text =
+                "this broker sends the past alone: add poll=1, and ask without it for what is new";
+            Err(text.to_owned())
+        }
+        Err(BadPast::NoStart) => Err("poll comes with last, each or since".to_owned()),
+        Err(why) => Err(why.to_string()),
     }
 }
 

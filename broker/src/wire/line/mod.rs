@@ -62,6 +62,18 @@ pub(crate) const ENCODER: Encoder = Encoder {
     taken_over: b"",
 };
 
+/// Whether the answer to a request stands behind the receipt of the messages before it, and is ready at once.
+fn is_answered_in_turn(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Ping { .. }
+            | Request::Will { .. }
+            | Request::Name { .. }
+            | Request::Quiet
+            | Request::Help { .. }
+    )
+}
+
 fn pub_ack(receipt: &Receipt) -> Reply<'static> {
     Reply::PubAck {
         answered: receipt.answered,
@@ -217,7 +229,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                     buffer.consume(len);
                     self.other_bytes += len;
                     self.client.note_too_long();
-                    self.refuse(&refused);
+                    self.refuse(buffer.bytes(), &refused);
                 }
                 Step::Skip(len) => {
                     buffer.consume(len);
@@ -238,7 +250,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     fn give_up_line(&mut self, buffer: &mut ReadBuffer) {
         let refused = self.framer.give_up(buffer.unread());
         buffer.give_up();
-        self.refuse(&refused);
+        self.refuse(&[], &refused);
         self.finish_part(&[]);
     }
 
@@ -314,7 +326,11 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         if line.is_empty() {
             return ControlFlow::Continue(());
         }
-        match Request::decode(line) {
+        let request = Request::decode(line);
+        if request.as_ref().is_ok_and(is_answered_in_turn) {
+            self.write_receipt(bytes);
+        }
+        match request {
             Ok(Request::Publish {
                 topic,
                 payload,
@@ -336,7 +352,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                         // Lines in the engine end with LF, so the CR before it is overwritten.
                         bytes[end - 1] = b'\n';
                     }
-                    Err(PublishError::Denied(denied)) => self.refuse_denied(&denied),
+                    Err(PublishError::Denied(denied)) => self.refuse_denied(bytes, &denied),
                     Err(
                         PublishError::BrokersOwn
                         | PublishError::Full(_)
@@ -359,10 +375,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 self.finish_all(bytes);
                 self.unsubscribe(filters);
             }
-            Ok(Request::Ping { token }) => {
-                self.write_receipt();
-                Reply::Pong { token }.encode(&mut self.answers);
-            }
+            Ok(Request::Ping { token }) => Reply::Pong { token }.encode(&mut self.answers),
             Ok(Request::Pong { .. }) => {}
             Ok(Request::Will {
                 topic,
@@ -380,7 +393,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             Ok(Request::Quiet) => self.be_quiet(),
             Ok(Request::Help { verb }) => self.help(verb),
             Ok(Request::Bye) => return self.say_bye(bytes),
-            Err(refused) => self.refuse(&refused),
+            Err(refused) => self.refuse(bytes, &refused),
         }
         ControlFlow::Continue(())
     }
@@ -424,22 +437,24 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     ) {
         if !self.client.is_told_levels() && attributes.contains(ACK) {
             // Of the messages before this one the client has not asked.
-            self.write_receipt();
+            self.write_receipt(buffer);
         }
         let message = Message::of_line(topic, payload.clone(), attributes.clone());
         match self.client.publish(buffer, message) {
             Ok(copies) => self.receipts.accept(copies),
             Err(PublishError::BrokersOwn) => self.inquire(buffer, topic, &payload, &attributes),
-            Err(PublishError::Denied(denied)) => self.refuse_denied(&denied),
-            Err(PublishError::Full(full)) => self.refuse_publish(Code::TooMany, &full.to_string()),
+            Err(PublishError::Denied(denied)) => self.refuse_denied(buffer, &denied),
+            Err(PublishError::Full(full)) => {
+                self.refuse_publish(buffer, Code::TooMany, &full.to_string())
+            }
             Err(PublishError::OverLimit(over)) => {
-                self.refuse_publish(Code::TooMany, &over.to_string())
+                self.refuse_publish(buffer, Code::TooMany, &over.to_string())
             }
             Err(PublishError::NotKept(why)) => {
-                self.refuse_publish(not_kept(why), &why.to_string());
+                self.refuse_publish(buffer, not_kept(why), &why.to_string());
             }
             Err(PublishError::BadAckLevel(why)) => {
-                self.refuse_publish(Code::BadAttribute, &why.to_string());
+                self.refuse_publish(buffer, Code::BadAttribute, &why.to_string());
             }
         }
     }
@@ -457,17 +472,17 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         let most_bytes = self.line_bytes;
         match self.client.inquire(topic, payload, attributes, most_bytes) {
             Ok(copies) => self.receipts.accept(copies),
-            Err(Unanswered { code, text }) => self.refuse_publish(code, &text),
+            Err(Unanswered { code, text }) => self.refuse_publish(buffer, code, &text),
         }
     }
 
     #[inline(never)]
-    fn refuse(&mut self, refused: &DecodeError) {
+    fn refuse(&mut self, buffer: &[u8], refused: &DecodeError) {
         let text = refused.to_string();
         if refused.is_publish() {
-            self.refuse_publish(refused.code(), &text);
+            self.refuse_publish(buffer, refused.code(), &text);
         } else {
-            self.write_receipt();
+            self.write_receipt(buffer);
             self.refuse_line(refused.code(), &text);
         }
     }
@@ -479,16 +494,16 @@ impl<'a, 'b> LineConversation<'a, 'b> {
 
     /// Refuses a PUBLISH that the client may not say.
     #[inline(never)]
-    fn refuse_denied(&mut self, denied: &Denied) {
+    fn refuse_denied(&mut self, buffer: &[u8], denied: &Denied) {
         let (code, text) = denial(denied);
-        self.refuse_publish(code, &text);
+        self.refuse_publish(buffer, code, &text);
     }
 
     /// Counts a refused PUBLISH, which the next PUBACK covers.
     #[inline(never)]
-    fn refuse_publish(&mut self, code: Code, text: &str) {
+    fn refuse_publish(&mut self, buffer: &[u8], code: Code, text: &str) {
         if self.receipts.has_accepted() {
-            self.write_receipt();
+            self.write_receipt(buffer);
         }
         self.receipts.refuse();
         self.log_refusal(code, text);
@@ -510,26 +525,35 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     fn take_receipt(&mut self) -> Option<Receipt> {
         let answered = self.published();
         let copies = self.receipts.take(answered)?;
-        Some(self.client.receipt(answered, copies))
+        Some(Receipt {
+            answered,
+            copies,
+            // The client knows it when the batch is delivered.
+            reached: None,
+        })
     }
 
     /// Takes the counts for a PUBACK that is not sent together with other answers.
     fn last_receipt(&mut self) -> Option<Receipt> {
-        if self.answers.is_empty() {
+        if self.answers.is_empty() || self.client.is_told_levels() {
             return self.take_receipt();
         }
-        self.write_receipt();
+        self.encode_receipt();
         None
     }
 
-    fn write_receipt(&mut self) {
-        match self.take_receipt() {
-            // What it says is not certain yet.
-            Some(receipt) if receipt.reached.is_some() => {
-                self.client.seal(&mut self.answers, receipt);
-            }
-            Some(receipt) => pub_ack(&receipt).encode(&mut self.answers),
-            None => {}
+    /// Puts a PUBACK behind the answers so far, if there is anything to confirm. `buffer` is the whole read buffer.
+    fn write_receipt(&mut self, buffer: &[u8]) {
+        if self.client.is_told_levels() {
+            // What it says is known when the messages before it are delivered.
+            return self.finish_part(buffer);
+        }
+        self.encode_receipt();
+    }
+
+    fn encode_receipt(&mut self) {
+        if let Some(receipt) = self.take_receipt() {
+            pub_ack(&receipt).encode(&mut self.answers);
         }
     }
 

@@ -3,7 +3,7 @@
 use protocol::{Code, Reply, Subject};
 
 use crate::auth::identity::AuthRefusal;
-use crate::engine::client::{DENIED_FILTER, Denied, NotAuthenticated, SubscribeError};
+use crate::engine::client::{DENIED_FILTER, Denied, NotAuthenticated, PastError, SubscribeError};
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::storage::NotKept;
 
@@ -36,6 +36,22 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
     }
 }
 
+/// The error for a past that was not read.
+#[inline(never)]
+pub(super) fn not_read(why: PastError) -> (Code, String) {
+    match why {
+        PastError::Refused(why) => not_subscribed(why),
+        PastError::Shared => {
+            let text = "a shared filter has no past; leave out its group";
+            (Code::BadAttribute, text.to_owned())
+        }
+        PastError::NotReadable => {
+            let text = "the disk of the broker cannot be read; tell its operator";
+            (Code::StoreFailed, text.to_owned())
+        }
+    }
+}
+
 /// The error for what a client may not do.
 #[inline(never)]
 pub(super) fn denial(denied: &Denied) -> (Code, String) {
@@ -52,6 +68,7 @@ pub(super) fn denial(denied: &Denied) -> (Code, String) {
 pub(super) fn not_kept(why: NotKept) -> Code {
     match why {
         NotKept::NoRoom => Code::NoRoom,
+        NotKept::TooManyTopics => Code::TooMany,
         NotKept::Failed => Code::StoreFailed,
     }
 }

@@ -21,7 +21,6 @@ impl LineConversation<'_, '_> {
         payload: Escaped<'_>,
         attributes: Attributes<'_>,
     ) {
-        self.write_receipt();
         let retain = attributes.contains(RETAIN);
         if let Err(why) = AckLevel::asked(&attributes) {
             return self.refuse_line(Code::BadAttribute, &why.to_string());
@@ -58,7 +57,6 @@ impl LineConversation<'_, '_> {
 
     #[inline(never)]
     pub(super) fn set_name(&mut self, name: Name<'_>) {
-        self.write_receipt();
         if let Err(denied) = self.client.check_nick(name.as_str()) {
             let (code, text) = denial(&denied);
             return self.refuse_line(code, &text);
@@ -122,14 +120,12 @@ impl LineConversation<'_, '_> {
     /// Its answer comes after the PUBACK for all PUBLISH frames before it.
     #[inline(never)]
     pub(super) fn be_quiet(&mut self) {
-        self.write_receipt();
         self.receipts.be_quiet();
         Reply::QuietAck.encode(&mut self.answers);
     }
 
     #[inline(never)]
     pub(super) fn help(&mut self, verb: Option<Verb>) {
-        self.write_receipt();
         let verbs = match &verb {
             Some(verb) => std::slice::from_ref(verb),
             None => &Verb::OF_CLIENTS[..],

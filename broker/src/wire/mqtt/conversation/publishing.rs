@@ -102,7 +102,12 @@ impl MqttConversation<'_, '_> {
                 },
             },
         );
-        Ok(published?)
+        let copies = published?;
+        if self.client.reached_by_last().is_some() {
+            // How far it is kept is known then.
+            self.client.deliver_part(buffer);
+        }
+        Ok(copies)
     }
 
     /// Tells a client on a topic of its own what it may not publish, where no packet has words for it.
@@ -335,7 +340,7 @@ impl From<PublishError> for PublishRefusal {
             )),
             PublishError::NotKept(why) => {
                 let code = match why {
-                    NotKept::NoRoom => MqttError::QuotaExceeded,
+                    NotKept::NoRoom | NotKept::TooManyTopics => MqttError::QuotaExceeded,
                     NotKept::Failed => MqttError::ImplementationSpecificError,
                 };
                 Self::NotKept(Fault::new(code, why.to_string()))

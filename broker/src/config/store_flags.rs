@@ -1,0 +1,49 @@
+//! The flags of what outlives the process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use protocol::AckLevel;
+
+use super::parsers::{List, ack_level, keep_rules};
+use crate::engine::history::rules::KeepRule;
+
+#[derive(Debug, Args)]
+pub(super) struct StoreFlags {
+    /// Keep retained messages in this folder
+    #[arg(long, env = "BROKER_DATA", hide_env = true, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Keep what is published on these topics, such as 'chat/#=1000,7d,64MiB'
+    #[arg(long, env = "BROKER_KEEP", hide_env = true, hide_short_help = true, value_name = "RULE", value_parser = keep_rules)]
+    pub(super) keep: Vec<List<KeepRule>>,
+    /// Most bytes of the log with what they keep
+    #[arg(
+        long,
+        env = "BROKER_KEEP_TOTAL",
+        hide_env = true,
+        hide_short_help = true,
+        default_value = "10GiB",
+        value_name = "BYTES"
+    )]
+    pub(super) keep_total: ByteSize,
+    /// Most topics that keep messages
+    #[arg(
+        long,
+        env = "BROKER_KEEP_TOPICS",
+        hide_env = true,
+        hide_short_help = true,
+        default_value_t = 1_000_000,
+        value_name = "N"
+    )]
+    pub(super) keep_topics: usize,
+    /// How safe what is kept is when its publisher is told so, os or disk
+    #[arg(long, env = "BROKER_ACK", hide_env = true, hide_short_help = true, default_value = "os", value_name = "LEVEL",
+          value_parser = ack_level)]
+    pub(super) ack: AckLevel,
+    /// How often what is kept is made durable
+    #[arg(long, env = "BROKER_SYNC_INTERVAL", hide_env = true, hide_short_help = true, default_value = "100ms",
+          value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) sync_interval: Duration,
+}

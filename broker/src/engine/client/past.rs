@@ -1,0 +1,92 @@
+//! What a client asks for of the past.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use protocol::{Filter, PastStart, Position, Topic};
+
+use super::{Client, SubscribeError};
+use crate::engine::outbox::OutboxGuard;
+
+/// Bytes that are read and sent at a time, between which the client may be waited for.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// What a wire is told of the past that its client asks for, in this order.
+pub(crate) enum PastStep<'a> {
+    /// It begins; where, if that is later than was asked for.
+    Begin { oldest: Option<Position> },
+    /// Messages, as lines that say where they are.
+    Lines(&'a [u8]),
+    /// There are no more. What is newer is behind this position; none if nothing is kept at all.
+    End { position: Option<Position> },
+}
+
+/// Why the past was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PastError {
+    Refused(SubscribeError),
+    /// A group has no past.
+    Shared,
+    /// The disk cannot be read.
+    NotReadable,
+}
+
+fn not_readable(filter: Filter<'_>, err: &io::Error) -> PastError {
+    log::error!(
+        "the store: what is kept of {} cannot be read: {err}",
+        filter.as_str()
+    );
+    PastError::NotReadable
+}
+
+impl Client<'_> {
+    /// Reads what is kept of the past and what the client may see of that. `answer` sends it to the client. The caller
+    /// must have delivered everything published before.
+    #[inline(never)]
+    pub(crate) fn read_past(
+        &mut self,
+        filter: Filter<'_>,
+        start: PastStart,
+        mut answer: impl FnMut(&mut OutboxGuard<'_>, PastStep<'_>),
+    ) -> Result<(), PastError> {
+        if filter.group().is_some() {
+            return Err(PastError::Shared);
+        }
+        self.check_past(filter).map_err(PastError::Refused)?;
+        let outbox = self.outbox.clone();
+        let Some(history) = self.engine.router.history() else {
+            let mut guard = outbox.lock();
+            answer(&mut guard, PastStep::Begin { oldest: None });
+            answer(&mut guard, PastStep::End { position: None });
+            return Ok(());
+        };
+        let may_see = |topic: Topic<'_>| self.may_receive(topic, None);
+        let found = history.past(filter, start, may_see);
+        let mut found = found.map_err(|err| not_readable(filter, &err))?;
+        let oldest = found.oldest;
+        answer(&mut outbox.lock(), PastStep::Begin { oldest });
+        let mut lines = Vec::with_capacity(PIECE_BYTES);
+        loop {
+            lines.clear();
+            let step = match found.past.read(PIECE_BYTES, &mut lines) {
+                Ok(true) => ControlFlow::Continue(()),
+                Ok(false) => ControlFlow::Break(()),
+                Err(err) => return Err(not_readable(filter, &err)),
+            };
+            answer(&mut outbox.lock(), PastStep::Lines(&lines));
+            if step.is_break() {
+                break;
+            }
+            // Outside of the batch, so that no audit waits for a client that reads slowly.
+            self.settle();
+            outbox.wait_for_room();
+            self.begin();
+            if !outbox.lock().is_open() {
+                return Ok(());
+            }
+        }
+        let position = Some(found.end);
+        answer(&mut outbox.lock(), PastStep::End { position });
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! The past of topics: which messages are kept, where they are in the log, and how they are read.
+
+pub(crate) mod past;
+pub(crate) mod rules;
+pub(crate) mod topic;
+pub(crate) mod topics;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::io;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+
+use protocol::{AckLevel, Filter, PastStart, Position, Topic};
+
+use crate::storage::frame::FrameKind;
+use crate::storage::log::NewFrame;
+use crate::storage::store::Store;
+use crate::storage::{NotKept, now_ms};
+
+use past::Past;
+use topic::{KeptRun, KeptTopic};
+use topics::KeptTopics;
+
+/// Bytes of a frame, unless one topic has more in one batch.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// Below this number it is not worthwhile to leave the newest runs alone.
+const LEAST_RUNS: u64 = 4096;
+
+/// All topics that keep messages.
+pub(crate) struct History {
+    store: Arc<Store>,
+    topics: KeptTopics,
+}
+
+/// Messages of one topic that are to be kept: lines, one after the other.
+pub(crate) struct KeptLines {
+    pub(crate) topic: Arc<KeptTopic>,
+    /// The buffer that they are in, and where.
+    pub(crate) buffer: usize,
+    pub(crate) bytes: Range<usize>,
+    pub(crate) messages: u32,
+    pub(crate) qos: u8,
+    /// The level that their publisher wants.
+    pub(crate) asked: Option<AckLevel>,
+}
+
+impl History {
+    pub(crate) fn new(store: Arc<Store>, topics: KeptTopics) -> Self {
+        Self { store, topics }
+    }
+
+    /// The topic, if it keeps what is published on it.
+    pub(crate) fn topic(&self, name: Topic<'_>) -> Result<Option<Arc<KeptTopic>>, NotKept> {
+        self.topics.topic(name)
+    }
+
+    /// Takes room for lines of so many bytes, with the frames around them.
+    pub(crate) fn admit(&self, bytes: u64) -> Result<(), NotKept> {
+        self.store.log().admit(bytes)
+    }
+
+    /// Gives back what was not needed.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.store.log().give_back(bytes);
+    }
+
+    /// Keeps messages, which survive the end of this process from then on. Returns the sequence number of the first; the
+    /// others follow on. `admitted` is the room that was taken for them.
+    pub(crate) fn append(
+        &self,
+        all: &[KeptLines],
+        buffers: [&[u8]; 2],
+        admitted: u64,
+    ) -> Result<u64, NotKept> {
+        let groups = groups(all);
+        let bodies: Vec<Vec<&[u8]>> = groups.iter().map(|group| pieces(group, buffers)).collect();
+        let frames: Vec<NewFrame<'_>> = groups
+            .iter()
+            .zip(&bodies)
+            .map(|(group, body)| {
+                let count = group.iter().map(|lines| lines.messages).sum();
+                NewFrame::new(FrameKind::Lines { qos: group[0].qos }, count, body)
+            })
+            .collect();
+        let first = self.store.append_lines(&frames, admitted)?;
+        let mut next = first;
+        for lines in all {
+            lines.topic.add(KeptRun {
+                first: next,
+                messages: lines.messages,
+                bytes: u32::try_from(lines.bytes.len()).unwrap_or(u32::MAX),
+            });
+            next += u64::from(lines.messages);
+        }
+        Ok(first)
+    }
+
+    /// Forgets what is too old, and topics that have nothing more. Returns the number of the oldest message that is kept,
+    /// or one behind all.
+    pub(crate) fn forget_old(&self) -> io::Result<u64> {
+        let mut oldest = u64::MAX;
+        let mut younger = Younger::default();
+        for topic in self.topics.all.read().values() {
+            self.forget_old_of(topic, &mut younger)?;
+            let size = topic.size();
+            if size.messages > 0 {
+                oldest = oldest.min(size.oldest);
+            }
+        }
+        // A publisher that has remembered a topic adds to that one.
+        let is_needed = |topic: &Arc<KeptTopic>| Arc::strong_count(topic) > 1;
+        let mut topics = self.topics.all.write();
+        topics.retain(|_, topic| topic.size().messages > 0 || is_needed(topic));
+        Ok(oldest)
+    }
+
+    fn forget_old_of(&self, topic: &KeptTopic, younger: &mut Younger) -> io::Result<()> {
+        let Some(age) = topic.age_ms() else {
+            return Ok(());
+        };
+        let first = match younger.0.get(&age) {
+            Some(&first) => first,
+            None => {
+                let first = self.store.log().younger(now_ms().saturating_sub(age))?;
+                younger.0.insert(age, first);
+                first
+            }
+        };
+        topic.forget_before(first);
+        Ok(())
+    }
+
+    /// Forgets all messages before this number: there is no room for them.
+    pub(crate) fn forget_before(&self, sequence: u64) {
+        let topics = self.topics.all.read();
+        let forgotten: u64 = topics
+            .values()
+            .map(|topic| topic.forget_before(sequence))
+            .sum();
+        if forgotten > 0 {
+            log::info!(
+                "the store: {forgotten} messages are more than --keep-total allows, and are forgotten"
+            );
+        }
+    }
+
+    /// How many messages are kept, and in how many topics.
+    pub(crate) fn size(&self) -> (u64, usize) {
+        let topics = self.topics.all.read();
+        let messages = topics.values().map(|topic| topic.size().messages).sum();
+        (messages, topics.len())
+    }
+
+    /// The messages that a client asks for, of those topics that match the filter and that it may see.
+    pub(crate) fn past(
+        &self,
+        filter: Filter<'_>,
+        start: PastStart,
+        may_see: impl Fn(Topic<'_>) -> bool,
+    ) -> io::Result<PastFound<'_>> {
+        let log = self.store.log();
+        // What comes later is not of the past.
+        let end = log.next();
+        let is_asked = |topic: Topic<'_>| filter.matches(topic) && may_see(topic);
+        let topics: Vec<Arc<KeptTopic>> = {
+            let all = self.topics.all.read();
+            let all = match filter.is_exact() {
+                true => {
+                    let only = Bound::Included(filter.pattern());
+                    all.range::<str, _>((only, only))
+                }
+                false => all.range::<str, _>(..),
+            };
+            all.filter(|(name, _)| Topic::parse(&***name).is_ok_and(is_asked))
+                .map(|(_, topic)| topic.clone())
+                .collect()
+        };
+        let mut younger = Younger::default();
+        for topic in &topics {
+            self.forget_old_of(topic, &mut younger)?;
+        }
+        let (mut is_complete, mut since_ms) = (true, 0);
+        let first = match start {
+            PastStart::Each(_) | PastStart::All => 0,
+            PastStart::Last(most) => first_of_newest(&topics, most, end),
+            PastStart::After(position) => {
+                let first = self.first_after(position, end)?;
+                is_complete = first.is_some_and(|first| first >= log.oldest());
+                first.unwrap_or(0)
+            }
+            PastStart::Ago(seconds) => {
+                since_ms = now_ms().saturating_sub(seconds.saturating_mul(1000));
+                log.younger(since_ms)?
+            }
+            PastStart::At(time_ms) => {
+                since_ms = time_ms;
+                log.younger(since_ms)?
+            }
+        };
+        let chosen = topics.into_iter().map(|topic| {
+            let first = match start {
+                PastStart::Each(most) => topic.first_of_newest(most, end),
+                _ => first,
+            };
+            (topic, first)
+        });
+        let position = |sequence| self.store.position(sequence);
+        Ok(PastFound {
+            oldest: (!is_complete).then(|| position(log.oldest())),
+            end: position(end - 1),
+            past: Past::new(&self.store, chosen.collect(), end, since_ms),
+        })
+    }
+
+    /// The number of the first message behind a position; none if this store has never given it.
+    fn first_after(&self, position: Position, end: u64) -> io::Result<Option<u64>> {
+        let now = self.store.position(position.sequence);
+        let is_of_here = position.store == now.store && position.generation <= now.generation;
+        if !is_of_here {
+            return Ok(None);
+        }
+        // What a crash has taken was given again: then that comes behind it.
+        let given_again = match position.generation == now.generation {
+            true => None,
+            false => self.store.log().end_of_generation(position.generation)?,
+        };
+        let first = position.sequence.saturating_add(1);
+        match given_again {
+            Some(again) => Ok(Some(first.min(again))),
+            None => Ok((position.sequence < end).then_some(first)),
+        }
+    }
+
+    /// The level that holds for a message of this topic.
+    pub(crate) fn level(&self, topic: &KeptTopic, asked: Option<AckLevel>) -> AckLevel {
+        let level = asked.or(topic.level()).unwrap_or(self.store.level());
+        // It is written to the system in any case.
+        level.max(AckLevel::Os)
+    }
+}
+
+/// The first numbers that are younger than some ages, in milliseconds.
+#[derive(Default)]
+struct Younger(HashMap<u64, u64>);
+
+/// What was found of the past.
+pub(crate) struct PastFound<'a> {
+    /// Where that begins which is there, if that is later than was asked for.
+    pub(crate) oldest: Option<Position>,
+    /// What is newer is behind this position.
+    pub(crate) end: Position,
+    pub(crate) past: Past<'a>,
+}
+
+/// The number of the first of the newest messages of all topics, of which there are at most so many.
+fn first_of_newest(topics: &[Arc<KeptTopic>], most: u64, end: u64) -> u64 {
+    let mut newest = Vec::new();
+    for topic in topics {
+        topic.newest(most, end, &mut newest);
+        // Those of many topics are more than are wanted.
+        if newest.len() as u64 > 2 * most + LEAST_RUNS {
+            keep_newest(&mut newest, most);
+        }
+    }
+    keep_newest(&mut newest, most);
+    newest.last().map_or(end, |run| run.first)
+}
+
+/// Leaves the newest messages, the newest first.
+fn keep_newest(runs: &mut Vec<KeptRun>, mut most: u64) {
+    runs.sort_unstable_by_key(|run| Reverse(run.first));
+    runs.retain_mut(|run| {
+        let messages = u64::from(run.messages).min(most);
+        run.first = run.end() - messages;
+        run.messages = messages as u32;
+        most -= messages;
+        messages > 0
+    });
+}
+
+/// The frames that lines make: of one QoS, and not too long.
+fn groups(all: &[KeptLines]) -> Vec<&[KeptLines]> {
+    let mut bytes = 0;
+    let mut groups = Vec::new();
+    let mut begin = 0;
+    for (at, lines) in all.iter().enumerate() {
+        let ends = bytes + lines.bytes.len() > FRAME_BYTES || lines.qos != all[begin].qos;
+        if at > begin && ends {
+            groups.push(&all[begin..at]);
+            (begin, bytes) = (at, 0);
+        }
+        bytes += lines.bytes.len();
+    }
+    if begin < all.len() {
+        groups.push(&all[begin..]);
+    }
+    groups
+}
+
+/// The bytes of lines, in as few pieces as they are in.
+fn pieces<'b>(group: &[KeptLines], buffers: [&'b [u8]; 2]) -> Vec<&'b [u8]> {
+    let mut ranges: Vec<(usize, Range<usize>)> = Vec::new();
+    for lines in group {
+        match ranges.last_mut() {
+            Some((buffer, range)) if *buffer == lines.buffer && range.end == lines.bytes.start => {
+                range.end = lines.bytes.end;
+            }
+            _ => ranges.push((lines.buffer, lines.bytes.clone())),
+        }
+    }
+    let ranges = ranges.into_iter();
+    ranges
+        .map(|(buffer, range)| &buffers[buffer][range])
+        .collect()
+}

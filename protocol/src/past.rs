@@ -1,0 +1,181 @@
+//! What of the past a SUBSCRIBE asks for: the attributes `last`, `each`, `since` and `until`.
+
+use std::fmt;
+
+use crate::attributes::{Attributes, EACH, LAST, SINCE, UNTIL};
+use crate::limits::PAST_MESSAGES;
+use crate::position::Position;
+
+/// Which messages of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PastStart {
+    /// The newest of all topics together.
+    Last(u64),
+    /// The newest of each topic.
+    Each(u64),
+    /// Those behind this position.
+    After(Position),
+    /// Those that were published this many seconds ago, or later.
+    Ago(u64),
+    /// Those that were published at this time or later, in milliseconds since 1970.
+    At(u64),
+    /// All.
+    All,
+}
+
+/// What of the past is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastQuery {
+    /// Where it begins.
+    pub start: PastStart,
+    /// It ends with what there is now, and no newer messages follow.
+    pub until_now: bool,
+}
+
+impl PastQuery {
+    /// Reads the attributes of a SUBSCRIBE; none if it does not ask for the past.
+    pub fn of(attributes: &Attributes<'_>) -> Result<Option<Self>, BadPast> {
+        let mut starts = Vec::new();
+        for (key, value) in attributes.iter() {
+            let value = value.unwrap_or_default();
+            match key {
+                LAST => starts.push(PastStart::Last(count(LAST, &value)?)),
+                EACH => starts.push(PastStart::Each(count(EACH, &value)?)),
+                SINCE => starts.push(since(&value)?),
+                _ => {}
+            }
+        }
+        let until_now = match attributes.get(UNTIL).as_deref() {
+            None => false,
+            Some(b"now") => true,
+            Some(_) => return Err(BadPast::Until),
+        };
+        match (starts.as_slice(), until_now) {
+            ([], false) => Ok(None),
+            ([], true) => Err(BadPast::NoStart),
+            (&[start], until_now) => Ok(Some(Self { start, until_now })),
+            _ => Err(BadPast::Several),
+        }
+    }
+}
+
+fn count(key: &'static str, value: &[u8]) -> Result<u64, BadPast> {
+    let text = str::from_utf8(value).ok();
+    let count = text.and_then(|text| text.parse().ok());
+    count
+        .filter(|count| (1..=PAST_MESSAGES).contains(count))
+        .ok_or(BadPast::Count(key))
+}
+
+fn since(value: &[u8]) -> Result<PastStart, BadPast> {
+    let text = str::from_utf8(value).map_err(|_| BadPast::Since)?;
+    if text == "start" {
+        return Ok(PastStart::All);
+    }
+    if let Some(seconds) = text.strip_prefix('@') {
+        let seconds: u64 = seconds.parse().map_err(|_| BadPast::Since)?;
+        return Ok(PastStart::At(seconds.saturating_mul(1000)));
+    }
+    if let Ok(position) = Position::parse(value) {
+        return Ok(PastStart::After(position));
+    }
+    // A unit is one letter, so that anyone can type it.
+    let (number, unit) =
+        text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(BadPast::Since),
+    };
+    let number: u64 = number.parse().map_err(|_| BadPast::Since)?;
+    Ok(PastStart::Ago(number.saturating_mul(seconds)))
+}
+
+/// Why an attribute about the past is malformed. `Display` says what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadPast {
+    /// This key has no number above zero.
+    Count(&'static str),
+    /// The beginning is none.
+    Since,
+    /// The end is none.
+    Until,
+    /// There is an end and no beginning.
+    NoStart,
+    /// There are several beginnings.
+    Several,
+}
+
+impl fmt::Display for BadPast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(key) => write!(f, "`{key}` is a number of messages, 1 to {PAST_MESSAGES}"),
+            Self::Since => f.write_str(
+                "`since` is a position such as k3f9.2:1042, a time ago such as 10m, 2h or 7d, @ and seconds since 1970, \
+                 or start",
+            ),
+            Self::Until => f.write_str("`until` is now"),
+            Self::NoStart => f.write_str("`until` comes with `last`, `each` or `since`"),
+            Self::Several => f.write_str("only one of `last`, `each` and `since`, once"),
+        }
+    }
+}
+
+impl std::error::Error for BadPast {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(word: &str) -> Result<Option<PastQuery>, BadPast> {
+        PastQuery::of(&Attributes::parse(word.as_bytes()).expect("attributes"))
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read() {
+        let position = Position::parse(b"k3f9.2:7").expect("a position");
+        let ago = PastStart::Ago;
+        for (word, start) in [
+            ("last=20", PastStart::Last(20)),
+            ("each=1", PastStart::Each(1)),
+            ("since=k3f9.2:7", PastStart::After(position)),
+            ("since=90s", ago(90)),
+            ("since=10m", ago(600)),
+            ("since=2h", ago(7200)),
+            ("since=7d", ago(604_800)),
+            ("since=@1", PastStart::At(1000)),
+            ("since=start", PastStart::All),
+        ] {
+            let until_now = false;
+            assert_eq!(asked(word), Ok(Some(PastQuery { start, until_now })));
+            let until_now = true;
+            let word = format!("until=now;{word}");
+            assert_eq!(asked(&word), Ok(Some(PastQuery { start, until_now })));
+        }
+        assert_eq!(asked("slow=latest"), Ok(None));
+    }
+
+    #[test]
+    fn anything_else_is_refused_in_words() {
+        for (word, why) in [
+            ("last=0", BadPast::Count(LAST)),
+            ("last", BadPast::Count(LAST)),
+            ("last=100001", BadPast::Count(LAST)),
+            ("each=-1", BadPast::Count(EACH)),
+            ("since=", BadPast::Since),
+            ("since=10", BadPast::Since),
+            ("since=10w", BadPast::Since),
+            ("since=ä", BadPast::Since),
+            ("since=@", BadPast::Since),
+            ("until=later;last=1", BadPast::Until),
+            ("until=now", BadPast::NoStart),
+            ("last=1;each=1", BadPast::Several),
+            ("last=1;last=1", BadPast::Several),
+        ] {
+            assert_eq!(asked(word), Err(why), "{word}");
+            assert!(why.to_string().contains('`') || why == BadPast::Several);
+        }
+    }
+}
