@@ -19,6 +19,7 @@
 //! ```
 
 mod attributes;
+mod failure;
 mod packets;
 mod reason;
 mod session;

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
-use std::io;
 use std::net::ToSocketAddrs;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,17 +12,17 @@ use mqtt_protocol_core::mqtt::connection::{Connection, Event, role};
 use mqtt_protocol_core::mqtt::packet::Packet;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
-use protocol::{Attributes, Code, RETAIN, Verb};
+use protocol::{Attributes, RETAIN, Verb};
 
+use super::attributes;
+use super::failure::{encode_error, end_error, protocol_error, refusal};
 use super::packets::{self, BrokerPacket, PublishPacket};
 use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
-use super::{attributes, reason};
 use crate::clock;
 use crate::error::{Error, Refusal};
 use crate::link::{Link, Woken};
 use crate::options::Options;
-use crate::printable::printable;
 use crate::publisher::Receipt;
 use crate::stream::Inside;
 
@@ -36,9 +35,6 @@ const SMALL_WINDOW: usize = 20;
 
 /// How many bytes are buffered before they are sent.
 const BATCH_BYTES: usize = 64 * 1024;
-
-/// What a refusal of CONNECT, and DISCONNECT, are about.
-const CONNECTION: &str = "connection";
 
 /// How long to wait for the broker to close after DISCONNECT.
 const PARTING: Duration = Duration::from_secs(1);
@@ -523,49 +519,4 @@ impl Session {
             self.receipt.copies += 1;
         }
     }
-}
-
-fn refusal(code: u8, text: Option<String>, subject: String) -> Refusal {
-    let is_auth = subject == CONNECTION && reason::is_auth(code);
-    let text = text.unwrap_or_else(|| match is_auth {
-        true => reason::words_of_auth(code).to_owned(),
-        false => reason::words(code).to_owned(),
-    });
-    let word = match code {
-        _ if is_auth => Code::Auth.to_string(),
-        code if reason::is_denied(code) => Code::Denied.to_string(),
-        code => format!("0x{code:02x}"),
-    };
-    Refusal {
-        code: word,
-        subject: printable(&subject),
-        text: printable(&text),
-    }
-}
-
-/// The error for a connection that the broker ended with this code.
-fn end_error(code: u8, text: Option<String>) -> Error {
-    match code {
-        0x00..0x80 => Error::Closed,
-        0x8b => Error::Stopping,
-        code if reason::is_passing(code) => {
-            Error::Busy(printable(text.as_deref().unwrap_or(reason::words(code))))
-        }
-        code => Error::Refused(refusal(code, text, CONNECTION.to_owned())),
-    }
-}
-
-/// The error for a packet that cannot be encoded.
-fn encode_error(subject: &str, error: MqttError) -> Error {
-    Error::Refused(Refusal {
-        code: "unsayable".to_owned(),
-        subject: printable(subject),
-        text: format!("MQTT has no such packet ({error})"),
-    })
-}
-
-/// The error for a violation of the protocol.
-fn protocol_error(error: MqttError) -> Error {
-    let text = format!("what answers there does not speak this MQTT ({error})");
-    Error::Lost(io::Error::new(io::ErrorKind::InvalidData, text))
 }
