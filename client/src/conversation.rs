@@ -7,7 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use protocol::{
-    Attributes, Credential, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request, Topic,
+    ACK, Attributes, Credential, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request,
+    Topic,
 };
 
 use crate::connection::LineConnection;
@@ -42,7 +43,7 @@ impl Conversation {
     }
 
     pub(crate) fn publish(&mut self, topic: Topic<'_>, payload: &[u8], attributes: Attributes<'_>) {
-        self.ledger.publish();
+        self.ledger.publish(attributes.contains(ACK));
         self.connection.push(&Request::Publish {
             topic,
             payload: Escaped::escape(payload),

@@ -3,9 +3,10 @@
 //! Answers arrive in the order of the requests, so two counts are enough to know which request an
 //! answer belongs to, even if it arrives late.
 
-use protocol::{Reply, Subject};
+use protocol::{Reached, Reply, Subject};
 
 use crate::error::{Error, Refusal};
+use crate::levels::Levels;
 
 /// The counts of one connection.
 #[derive(Debug, Default)]
@@ -14,6 +15,12 @@ pub(crate) struct Ledger {
     answered: u64,
     copies: u64,
     refused: u64,
+    /// How many of `refused` the last PUBACK covers.
+    refused_covered: u64,
+    /// The number of the first message that asked for a level. All PUBACKs from there on say one.
+    first_asking: Option<u64>,
+    /// What they have said since it was taken.
+    levels: Levels,
     /// SUBSCRIBE and UNSUBSCRIBE, counted by filters, and WILL, NAME, AUTH and QUIET.
     asked: u64,
     replied: u64,
@@ -32,11 +39,17 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Counts a PUBLISH.
-    pub(crate) fn publish(&mut self) {
+    /// Counts a PUBLISH that `asks` for a level or not.
+    pub(crate) fn publish(&mut self, asks: bool) {
         self.published += 1;
+        if asks {
+            self.first_asking.get_or_insert(self.published);
+        }
         if self.quiet {
             self.answered = self.published;
+            if asks {
+                self.levels.add(None);
+            }
         }
     }
 
@@ -71,10 +84,14 @@ impl Ledger {
     pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<(), Error> {
         match reply {
             Reply::PubAck {
-                answered, copies, ..
+                answered,
+                copies,
+                reached,
             } => {
+                let before = self.answered;
                 self.answered = answered.clamp(self.answered, self.published);
                 self.copies = self.copies.saturating_add(copies);
+                self.take_level(self.answered - before, reached);
             }
             Reply::SubAck { .. }
             | Reply::UnsubAck { .. }
@@ -102,6 +119,17 @@ impl Ledger {
             | Reply::Help { .. } => {}
         }
         Ok(())
+    }
+
+    /// Takes what a PUBACK says about the level of the messages that it is the first to cover.
+    fn take_level(&mut self, covered: u64, reached: Option<Reached>) {
+        let refused = self.refused - self.refused_covered;
+        self.refused_covered = self.refused;
+        let is_asked = self.first_asking.is_some_and(|it| it <= self.answered);
+        // There is no level of messages that were refused.
+        if reached.is_some() || is_asked && covered > refused {
+            self.levels.add(reached);
+        }
     }
 
     fn refuse(&mut self, subject: Subject<'_>, refusal: Refusal) -> Result<(), Error> {
@@ -173,6 +201,12 @@ impl Ledger {
         self.refusal.take()
     }
 
+    /// How safe the messages are whose receipts have come since this was last called, see
+    /// [`Receipt::reached`](crate::Receipt::reached).
+    pub(crate) fn take_reached(&mut self) -> Option<Reached> {
+        self.levels.take()
+    }
+
     /// Why the broker has ended a subscription, if it has since this was last called.
     pub(crate) fn take_withdrawn(&mut self) -> Option<Refusal> {
         self.withdrawn.take()
@@ -196,6 +230,8 @@ fn number(token: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use protocol::AckLevel;
+
     use super::*;
 
     fn told(ledger: &mut Ledger, line: &str) -> Result<(), Error> {
@@ -205,7 +241,7 @@ mod tests {
     #[test]
     fn one_receipt_may_cover_many_messages() {
         let mut ledger = Ledger::default();
-        (0..5).for_each(|_| ledger.publish());
+        (0..5).for_each(|_| ledger.publish(false));
         told(&mut ledger, "PUBACK 3 6").expect("a receipt");
         assert_eq!((ledger.outstanding(), ledger.copies()), (2, 6));
         told(&mut ledger, "PUBACK 5 1").expect("a receipt");
@@ -215,7 +251,7 @@ mod tests {
     #[test]
     fn a_receipt_beyond_the_published_messages_is_clamped() {
         let mut ledger = Ledger::default();
-        ledger.publish();
+        ledger.publish(false);
         told(&mut ledger, "PUBACK 9 0").expect("a receipt");
         assert_eq!(ledger.outstanding(), 0);
     }
@@ -236,11 +272,70 @@ mod tests {
     #[test]
     fn a_refused_message_is_covered_by_the_next_receipt() {
         let mut ledger = Ledger::default();
-        ledger.publish();
+        ledger.publish(false);
         told(&mut ledger, "ERROR denied publish:1 no").expect("a refusal");
         assert_eq!((ledger.outstanding(), ledger.refused()), (1, 1));
         told(&mut ledger, "PUBACK 1 0").expect("a receipt");
         assert_eq!(ledger.outstanding(), 0);
+    }
+
+    /// What the ledger says after these receipts of four messages, of which the second and later ones asked for a level.
+    #[track_caller]
+    fn check_level(lines: &[&str], level: Option<AckLevel>) {
+        let mut ledger = Ledger::default();
+        ledger.publish(false);
+        (0..3).for_each(|_| ledger.publish(true));
+        for line in lines {
+            told(&mut ledger, line).expect("an answer");
+        }
+        assert_eq!(ledger.take_reached().map(|it| it.level), level, "{lines:?}");
+        assert_eq!(ledger.take_reached(), None);
+    }
+
+    #[test]
+    fn the_level_of_messages_is_the_lowest_of_their_receipts() {
+        check_level(&["PUBACK 1 0"], None);
+        check_level(
+            &["PUBACK 1 0", "@level=disk PUBACK 4 0"],
+            Some(AckLevel::Disk),
+        );
+        let lower = [
+            "PUBACK 1 0",
+            "@level=os PUBACK 3 0",
+            "@level=disk PUBACK 4 0",
+        ];
+        check_level(&lower, Some(AckLevel::Os));
+    }
+
+    #[test]
+    fn messages_that_asked_have_no_level_if_a_receipt_does_not_say_it() {
+        check_level(&["PUBACK 4 0"], None);
+        check_level(
+            &["PUBACK 1 0", "@level=disk PUBACK 3 0", "PUBACK 4 0"],
+            None,
+        );
+        check_level(&["PUBACK 1 0", "@level=paper PUBACK 4 0"], None);
+    }
+
+    #[test]
+    fn a_receipt_of_refused_messages_alone_needs_no_level() {
+        let refused = [
+            "PUBACK 1 0",
+            "@level=disk PUBACK 3 0",
+            "ERROR no-room publish:4 clear some",
+            "PUBACK 4 0",
+        ];
+        check_level(&refused, Some(AckLevel::Disk));
+    }
+
+    #[test]
+    fn without_receipts_there_is_no_level() {
+        let mut ledger = Ledger::default();
+        ledger.publish(true);
+        told(&mut ledger, "@level=disk PUBACK 1 0").expect("a receipt");
+        ledger.be_quiet();
+        ledger.publish(true);
+        assert_eq!(ledger.take_reached(), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod inbox;
 pub mod inquiry;
 mod interrupt;
 mod ledger;
+mod levels;
 mod link;
 mod liveness;
 mod message;
@@ -74,7 +75,8 @@ pub use tls::{Distrust, Fingerprint, Tls, TlsError, TlsFailure, TlsOptions, TlsS
 pub use transport::Transport;
 
 pub use protocol::{
-    Attributes, BadAttribute, BadFilter, BadName, BadTopic, Code, DecodeError, ERROR, Escaped,
-    Filter, ID, REPLY, RETAIN, RETAINED, SLOW, Topic, Verb, decode_spaces, decode_spaces_bytes,
-    encode_spaces, escape_spaces, is_harmless,
+    ACK, AckLevel, Attributes, BadAckLevel, BadAttribute, BadFilter, BadName, BadPosition,
+    BadTopic, Code, DecodeError, ERROR, Escaped, Filter, ID, Position, REPLY, RETAIN, RETAINED,
+    Reached, SLOW, StoreId, Topic, Verb, decode_spaces, decode_spaces_bytes, encode_spaces,
+    escape_spaces, is_harmless,
 };

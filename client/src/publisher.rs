@@ -3,11 +3,12 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use protocol::{Attributes, Topic, Verb};
+use protocol::{Attributes, Reached, Topic, Verb};
 
 use crate::clock;
 use crate::error::{Error, Refusal};
 use crate::exchange::Exchange;
+use crate::levels::lowest;
 
 /// Default window. Large enough to hide the round trip to another continent for small messages.
 const WINDOW: u64 = 1024;
@@ -59,15 +60,53 @@ pub struct Receipt {
     pub refused: u64,
     /// The first refusal.
     pub first_refusal: Option<Refusal>,
+    /// How safe the messages are that asked for it with the attribute [`ACK`](crate::ACK): the lowest level of all,
+    /// and the position of the last that is kept. `None` if none asked, or if the broker did not say it of each of
+    /// them, as one does that does not know the attribute.
+    ///
+    /// A broker publishes a message that it does not keep, whatever level was asked for. A publisher that needs a
+    /// level has to compare:
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::AckLevel;
+    ///
+    /// let mut attributes = client::Attributes::default();
+    /// attributes.push_flag(client::RETAIN).expect("a key");
+    /// attributes.push(client::ACK, AckLevel::Disk.as_str().as_bytes()).expect("a key");
+    ///
+    /// let mut client = client::Client::connect(address)?;
+    /// let mut publisher = client.publisher();
+    /// publisher.publish_with("attic", "21.5", &attributes)?;
+    /// let reached = publisher.finish()?.reached.expect("this broker knows levels");
+    /// // This one has no store, so it keeps nothing.
+    /// assert!(reached.level < AckLevel::Disk);
+    /// assert_eq!((reached.level, reached.position), (AckLevel::Mem, None));
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub reached: Option<Reached>,
 }
 
 impl Receipt {
-    /// Adds the outcome of later messages.
+    /// Adds the outcome of later messages. The level is the lower one; there is none if it is unknown of either.
     pub fn add(&mut self, later: Self) {
+        self.reached = match (self.reached, later.reached) {
+            (Some(before), Some(later)) => Some(lowest(before, later)),
+            // Of no message there is nothing to be known.
+            (before, None) if later.accepted() == 0 => before,
+            (None, later) if self.accepted() == 0 => later,
+            _ => None,
+        };
         self.published += later.published;
         self.copies += later.copies;
         self.refused += later.refused;
         self.first_refusal = self.first_refusal.take().or(later.first_refusal);
+    }
+
+    fn accepted(&self) -> u64 {
+        self.published.saturating_sub(self.refused)
     }
 }
 
@@ -75,6 +114,7 @@ impl<'c> Publisher<'c> {
     pub(crate) fn new(exchange: &'c mut Exchange) -> Self {
         let ledger = &mut exchange.conversation.ledger;
         ledger.take_refusal();
+        ledger.take_reached();
         Self {
             window: WINDOW,
             published_before: ledger.published(),
@@ -175,6 +215,7 @@ impl<'c> Publisher<'c> {
             copies: ledger.copies() - self.copies_before,
             refused: ledger.refused() - self.refused_before,
             first_refusal: ledger.take_refusal(),
+            reached: ledger.take_reached(),
         }
     }
 }
@@ -185,6 +226,9 @@ mod tests {
     use std::ops::ControlFlow;
     use std::thread;
 
+    use protocol::{ACK, AckLevel};
+
+    use super::*;
     use crate::Client;
     use crate::message::Delivery;
     use crate::scripted::{Peer, ScriptedBroker};
@@ -234,6 +278,62 @@ mod tests {
                 assert_eq!(client.publish("a", "2").expect("a receipt"), 1);
             },
         );
+    }
+
+    #[test]
+    fn a_receipt_says_the_lowest_level_of_its_messages() {
+        check(
+            |peer| {
+                peer.expect("@ack=disk PUBLISH a 1").expect("PUBLISH a 2");
+                peer.say("@level=os;pos=k3f9.2:7 PUBACK 2 0");
+                peer.expect("@ack=disk PUBLISH a 3");
+                peer.say("@level=disk;pos=k3f9.2:8 PUBACK 3 0");
+            },
+            |client| {
+                let mut asks = Attributes::default();
+                asks.push(ACK, b"disk").expect("a key");
+                let mut publisher = client.publisher();
+                publisher.publish_with("a", "1", &asks).expect("room");
+                publisher.publish("a", "2").expect("room");
+                let first = publisher.finish().expect("receipts");
+                let mut publisher = client.publisher();
+                publisher.publish_with("a", "3", &asks).expect("room");
+                let second = publisher.finish().expect("receipts");
+                let reached = second.reached.expect("a level");
+                assert_eq!(reached.level, AckLevel::Disk);
+                let mut both = Receipt::default();
+                both.add(first);
+                both.add(second);
+                let lower = Reached {
+                    level: AckLevel::Os,
+                    ..reached
+                };
+                assert_eq!(both.reached, Some(lower));
+            },
+        );
+    }
+
+    #[test]
+    fn a_level_that_is_unknown_of_some_messages_is_unknown_of_all() {
+        let reached = Reached {
+            level: AckLevel::Disk,
+            position: None,
+        };
+        let of = |published, reached| Receipt {
+            published,
+            reached,
+            ..Receipt::default()
+        };
+        for (first, second, expected) in [
+            (of(0, None), of(1, Some(reached)), Some(reached)),
+            (of(1, Some(reached)), of(0, None), Some(reached)),
+            (of(1, None), of(1, Some(reached)), None),
+            (of(1, Some(reached)), of(1, None), None),
+        ] {
+            let mut both = first;
+            both.add(second);
+            assert_eq!(both.reached, expected);
+        }
     }
 
     // This broker echoes every message and stops reading until the echo is read: with both socket
