@@ -4,7 +4,10 @@ use mqtt_protocol_core::mqtt::packet::{
     ContentType, CorrelationData, MessageExpiryInterval, Property, ResponseTopic, UserProperty,
 };
 use mqtt_protocol_core::mqtt::result_code::MqttError;
-use protocol::{Attributes, ID, REPLY, RETAIN, RETAINED, decode_spaces, encode_spaces};
+use protocol::{
+    ACK, AckLevel, Attributes, ID, LEVEL, POSITION, Position, REPLY, RETAIN, RETAINED, Reached,
+    decode_spaces, encode_spaces,
+};
 
 use super::settings::Version;
 
@@ -20,10 +23,27 @@ const GAP: &str = "gap";
 /// Replaces a character that the key of an attribute cannot contain.
 const REPLACEMENT: char = '-';
 
+/// What the acknowledgement of a message with these properties says about how safe it is.
+pub(super) fn reached(properties: &[Property]) -> Option<Reached> {
+    let get = |key: &str| {
+        properties.iter().find_map(|property| match property {
+            Property::UserProperty(pair) if pair.key() == key => Some(pair.val().as_bytes()),
+            _ => None,
+        })
+    };
+    Some(Reached {
+        level: AckLevel::parse(get(LEVEL)?).ok()?,
+        position: get(POSITION).and_then(|text| Position::parse(text).ok()),
+    })
+}
+
 /// Checks that a message with these attributes can be sent in this version; the error says why not.
 pub fn check_attributes(version: Version, attributes: &Attributes<'_>) -> Result<(), String> {
     let mut keys = attributes.iter().map(|(key, _)| key);
     match version {
+        Version::V3 if attributes.contains(ACK) => {
+            Err("MQTT 3.1.1 cannot ask for a level of safety; give --mqtt 5".to_owned())
+        }
         Version::V3 if keys.any(|key| key != RETAIN) => {
             Err("MQTT 3.1.1 has no place for attributes; give --mqtt 5".to_owned())
         }
@@ -142,6 +162,29 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledgement_says_how_safe_its_message_is() {
+        let said = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(key, value)| {
+                let pair = UserProperty::new(*key, *value).expect("a property");
+                Property::UserProperty(pair)
+            });
+            reached(&pairs.collect::<Vec<_>>())
+        };
+        let position = Position::parse(b"k3f9.2:7").ok();
+        let disk = |position| {
+            Some(Reached {
+                level: AckLevel::Disk,
+                position,
+            })
+        };
+        let both = [("x", "y"), ("level", "disk"), ("pos", "k3f9.2:7")];
+        assert_eq!(said(&both), disk(position));
+        assert_eq!(said(&[("level", "disk"), ("pos", "7")]), disk(None));
+        assert_eq!(said(&[("level", "paper"), ("pos", "k3f9.2:7")]), None);
+        assert_eq!(said(&[("pos", "k3f9.2:7")]), None);
+    }
+
+    #[test]
     fn a_key_that_is_none_is_written_as_one() {
         for (key, as_written) in [("Unit", "unit"), ("a b", "a-b"), ("", "-"), ("é", "-")] {
             let pair = UserProperty::new(key, "x").expect("a property");
@@ -156,6 +199,8 @@ mod tests {
         assert_eq!(check(Version::V3, &Attributes::default()), Ok(()));
         let unit = of(&[("unit", "C")]);
         assert!(check(Version::V3, &unit).is_err_and(|why| why.contains("--mqtt 5")));
+        let asks = check(Version::V3, &of(&[("ack", "disk")]));
+        assert!(asks.is_err_and(|why| why.contains("level of safety; give --mqtt 5")));
         assert_eq!(check(Version::V5, &unit), Ok(()));
         let ttl = of(&[("ttl", "soon")]);
         assert!(check(Version::V5, &ttl).is_err_and(|why| why.contains("seconds")));

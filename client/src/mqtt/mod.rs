@@ -3,7 +3,8 @@
 //! A [`Session`] is one connection, used by one thread: it publishes with a window of
 //! unacknowledged messages and returns the messages it receives. Attributes map to properties of
 //! MQTT 5: `reply` is the response topic, `id` the correlation data, `type` the content type, `ttl`
-//! the message expiry in seconds, and all others are user properties. `mqtt-protocol-core` encodes
+//! the message expiry in seconds, and all others are user properties. The broker of this project reads `ack`, and its
+//! answer is in [`Receipt::reached`](crate::Receipt::reached). `mqtt-protocol-core` encodes
 //! packets and keeps the state of the protocol without I/O; this module has the socket, the waits
 //! and the error texts.
 //!

@@ -6,8 +6,10 @@ use mqtt_protocol_core::mqtt::packet::{
 };
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
-use super::reason;
+use protocol::Reached;
+
 use super::settings::{Qos, Settings, Version};
+use super::{attributes, reason};
 
 /// A packet from the broker, in either version. Reason codes are those of MQTT 5.
 #[derive(Debug)]
@@ -22,10 +24,12 @@ pub(super) enum BrokerPacket {
         id: u16,
         code: u8,
         text: Option<String>,
+        reached: Option<Reached>,
     },
     /// A PUBREC that accepts the message.
     PubRec {
         id: u16,
+        reached: Option<Reached>,
     },
     /// PUBREL.
     Released {
@@ -221,10 +225,16 @@ pub(super) fn decode(packet: Packet) -> BrokerPacket {
             let code = it.reason_code().map_or(0, |code| code as u8);
             settled(it.packet_id(), code, it.props().as_deref())
         }
-        Packet::V3_1_1Pubrec(it) => BrokerPacket::PubRec { id: it.packet_id() },
+        Packet::V3_1_1Pubrec(it) => BrokerPacket::PubRec {
+            id: it.packet_id(),
+            reached: None,
+        },
         Packet::V5_0Pubrec(it) => match it.reason_code().map_or(0, |code| code as u8) {
             code @ 0x80.. => settled(it.packet_id(), code, it.props().as_deref()),
-            _ => BrokerPacket::PubRec { id: it.packet_id() },
+            _ => BrokerPacket::PubRec {
+                id: it.packet_id(),
+                reached: it.props().as_deref().and_then(attributes::reached),
+            },
         },
         Packet::V3_1_1Pubrel(it) => BrokerPacket::Released { id: it.packet_id() },
         Packet::V5_0Pubrel(it) => BrokerPacket::Released { id: it.packet_id() },
@@ -246,8 +256,12 @@ pub(super) fn decode(packet: Packet) -> BrokerPacket {
 }
 
 fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> BrokerPacket {
-    let text = properties.and_then(reason_string);
-    BrokerPacket::Settled { id, code, text }
+    BrokerPacket::Settled {
+        id,
+        code,
+        text: properties.and_then(reason_string),
+        reached: properties.and_then(attributes::reached),
+    }
 }
 
 fn qos(number: u8) -> Qos {

@@ -12,7 +12,7 @@ use mqtt_protocol_core::mqtt::connection::{Connection, Event, role};
 use mqtt_protocol_core::mqtt::packet::Packet;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
-use protocol::{Attributes, RETAIN, Verb};
+use protocol::{ACK, Attributes, RETAIN, Reached, Verb};
 
 use super::attributes;
 use super::failure::{encode_error, end_error, protocol_error, refusal};
@@ -21,6 +21,7 @@ use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use crate::clock;
 use crate::error::{Error, Refusal};
+use crate::levels::Levels;
 use crate::link::{Link, Woken};
 use crate::options::Options;
 use crate::publisher::Receipt;
@@ -32,6 +33,9 @@ const WINDOW: usize = 1000;
 /// The same for QoS 2 in MQTT 3.1.1, which has no receive maximum. Mosquitto closes the connection
 /// when more than its `max_inflight_messages` are in flight, 20 by default.
 const SMALL_WINDOW: usize = 20;
+
+/// Reason codes from here on say that something failed.
+const FAILURE: u8 = 0x80;
 
 /// How many bytes are buffered before they are sent.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -69,9 +73,11 @@ pub struct Session {
     timers: Timers,
     answer_timeout: Duration,
     delivered: VecDeque<PublishPacket>,
-    /// The numbers of unacknowledged messages, by packet id.
-    outstanding: HashMap<u16, u64>,
+    /// The unacknowledged messages, by packet id.
+    outstanding: HashMap<u16, Outstanding>,
     receipt: Receipt,
+    /// Of what `receipt` counts.
+    levels: Levels,
     /// The answer to CONNECT, once it has arrived.
     connack: Option<(u8, Option<String>)>,
     /// The answer to the last SUBSCRIBE, once it has arrived.
@@ -81,6 +87,14 @@ pub struct Session {
     is_unconfirmed: bool,
     /// How the connection ended; returned after everything that arrived before the end.
     ended: Option<Error>,
+}
+
+/// A message with QoS 1 or 2.
+#[derive(Debug)]
+struct Outstanding {
+    number: u64,
+    /// It asks how safe it is, and has not been answered.
+    asks: bool,
 }
 
 /// The state of the protocol. The library's type does not implement `Debug`.
@@ -115,6 +129,7 @@ impl Session {
             delivered: VecDeque::new(),
             outstanding: HashMap::new(),
             receipt: Receipt::default(),
+            levels: Levels::default(),
             connack: None,
             suback: None,
             pongs: 0,
@@ -139,7 +154,7 @@ impl Session {
         self.wait_for(Some(Verb::Subscribe), |session| session.suback.is_some())?;
         let codes = self.suback.take().unwrap_or_default();
         for (filter, code) in filters.iter().zip(codes) {
-            if code >= 0x80 {
+            if code >= FAILURE {
                 let subject = format!("subscribe:{}", filter.as_ref());
                 return Err(Error::Refused(refusal(code, None, subject)));
             }
@@ -188,12 +203,16 @@ impl Session {
         let packet = packets::publish(self.version, &message);
         let packet = packet.map_err(|error| encode_error(&subject(), error))?;
         self.receipt.published = number;
+        let asks = attributes.contains(ACK);
         match id {
-            Some(id) => drop(self.outstanding.insert(id, number)),
-            // With QoS 0 the broker cannot report that there are no subscribers.
+            Some(id) => drop(self.outstanding.insert(id, Outstanding { number, asks })),
+            // With QoS 0 the broker can report neither that there are no subscribers nor a level.
             None => {
                 self.is_unconfirmed = true;
                 self.receipt.copies += 1;
+                if asks {
+                    self.levels.add(None);
+                }
             }
         }
         self.queue(packet);
@@ -247,7 +266,7 @@ impl Session {
     /// How many messages, counted from the first since the last receipt, are acknowledged or need
     /// no acknowledgement.
     pub fn answered(&self) -> u64 {
-        let first = self.outstanding.values().min();
+        let first = self.outstanding.values().map(|it| it.number).min();
         first.map_or(self.receipt.published, |first| first - 1)
     }
 
@@ -257,6 +276,7 @@ impl Session {
         let published = self.answered();
         Receipt {
             published,
+            reached: self.levels.take(),
             ..std::mem::take(&mut self.receipt)
         }
     }
@@ -482,8 +502,19 @@ impl Session {
         match packet {
             BrokerPacket::Connack { code, text } => self.connack = Some((code, text)),
             BrokerPacket::Publish(message) => self.delivered.push_back(message),
-            BrokerPacket::Settled { id, code, text } => self.settle_message(id, code, text),
-            BrokerPacket::PubRec { id } => {
+            BrokerPacket::Settled {
+                id,
+                code,
+                text,
+                reached,
+            } => {
+                if code < FAILURE {
+                    self.take_level(id, reached);
+                }
+                self.settle_message(id, code, text);
+            }
+            BrokerPacket::PubRec { id, reached } => {
+                self.take_level(id, reached);
                 let packet = packets::pubrel(self.version, id);
                 self.queue_built(packet);
             }
@@ -505,13 +536,21 @@ impl Session {
         }
     }
 
+    /// Takes what the first packet that accepts a message says about how safe it is.
+    fn take_level(&mut self, id: u16, reached: Option<Reached>) {
+        let message = self.outstanding.get_mut(&id);
+        if message.is_some_and(|message| std::mem::take(&mut message.asks)) {
+            self.levels.add(reached);
+        }
+    }
+
     fn settle_message(&mut self, id: u16, code: u8, text: Option<String>) {
         /// The reason code for no matching subscribers.
         const NO_SUBSCRIBERS: u8 = 0x10;
-        let Some(number) = self.outstanding.remove(&id) else {
+        let Some(Outstanding { number, .. }) = self.outstanding.remove(&id) else {
             return;
         };
-        if code >= 0x80 {
+        if code >= FAILURE {
             self.receipt.refused += 1;
             let refusal = || refusal(code, text, format!("publish:{number}"));
             self.receipt.first_refusal.get_or_insert_with(refusal);
