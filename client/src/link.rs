@@ -130,7 +130,7 @@ impl Link {
     }
 
     /// Receives at most one chunk without waiting.
-    pub(crate) fn receive(&mut self) -> Result<Option<&[u8]>, Error> {
+    pub(crate) fn receive(&mut self) -> Result<Option<&mut [u8]>, Error> {
         loop {
             match self.stream.read(&mut self.chunk) {
                 Ok(0) => {
@@ -143,7 +143,7 @@ impl Link {
                 }
                 Ok(n) => {
                     self.greeting.check(&self.chunk[..n])?;
-                    return Ok(Some(&self.chunk[..n]));
+                    return Ok(Some(&mut self.chunk[..n]));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use rustix::process::Signal;
-use tests::{Mosquitto, Process, client, installed};
+use tests::{Mosquitto, Process, TestBroker, client, client_of, installed};
 
 const SETTINGS: &str = "allow_anonymous true\npersistence false";
 
@@ -153,6 +153,20 @@ fn a_publisher_without_subscribers_is_told_where_the_broker_says_so() {
             &["publish", "-q", qos, "a", "x"],
         ));
         assert_eq!(err, "", "MQTT {version}, QoS {qos}");
+    }
+}
+
+// This broker says it in PUBREC too, and the client took that for the end of the message: the connection broke.
+#[test]
+fn a_publisher_of_qos_2_without_subscribers_is_told_so() {
+    let broker = TestBroker::start();
+    for lines in [1, 3000] {
+        let words = ["--mqtt", "5", "-q", "2", "-l", "a"];
+        let mut publisher = Process::start(&mut client_of(&broker, "publish", &words));
+        publisher.write("x\n".repeat(lines)).end_input();
+        let (status, _, err) = publisher.end();
+        assert!(status.success(), "{err}");
+        assert!(err.contains("no client listens to a"), "{err}");
     }
 }
 

@@ -22,6 +22,7 @@
 mod attributes;
 mod failure;
 mod packets;
+mod pubrec;
 mod reason;
 mod session;
 mod settings;

@@ -17,6 +17,7 @@ use protocol::{ACK, Attributes, RETAIN, Reached, Verb};
 use super::attributes;
 use super::failure::{encode_error, end_error, protocol_error, refusal};
 use super::packets::{self, BrokerPacket, PublishPacket};
+use super::pubrec::PubRecs;
 use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use crate::clock;
@@ -69,6 +70,7 @@ pub enum Delivery<'a> {
 pub struct Session {
     link: Link,
     protocol: ProtocolState,
+    pubrecs: PubRecs,
     version: Version,
     timers: Timers,
     answer_timeout: Duration,
@@ -95,6 +97,8 @@ struct Outstanding {
     number: u64,
     /// It asks how safe it is, and has not been answered.
     asks: bool,
+    /// A PUBREC has accepted it with this code.
+    code: u8,
 }
 
 /// The state of the protocol. The library's type does not implement `Debug`.
@@ -123,6 +127,7 @@ impl Session {
         let mut session = Self {
             link: Link::open(server, Inside::Mqtt, options)?,
             protocol: ProtocolState(protocol),
+            pubrecs: PubRecs::default(),
             version: settings.version,
             timers: Timers::default(),
             answer_timeout: options.answer_timeout,
@@ -205,7 +210,14 @@ impl Session {
         self.receipt.published = number;
         let asks = attributes.contains(ACK);
         match id {
-            Some(id) => drop(self.outstanding.insert(id, Outstanding { number, asks })),
+            Some(id) => drop(self.outstanding.insert(
+                id,
+                Outstanding {
+                    number,
+                    asks,
+                    code: 0,
+                },
+            )),
             // With QoS 0 the broker can report neither that there are no subscribers nor a level.
             None => {
                 self.is_unconfirmed = true;
@@ -437,7 +449,14 @@ impl Session {
         let (events, came) = match self.link.receive() {
             Ok(None) => return false,
             Ok(Some(bytes)) => {
-                let mut cursor = Cursor::new(bytes);
+                if self.version == Version::V5 {
+                    self.pubrecs.pass(bytes, |id, code| {
+                        if let Some(message) = self.outstanding.get_mut(&id) {
+                            message.code = code;
+                        }
+                    });
+                }
+                let mut cursor = Cursor::new(&*bytes);
                 let mut events = Vec::new();
                 while (cursor.position() as usize) < bytes.len() {
                     events.extend(self.protocol.0.recv(&mut cursor));
@@ -547,14 +566,14 @@ impl Session {
     fn settle_message(&mut self, id: u16, code: u8, text: Option<String>) {
         /// The reason code for no matching subscribers.
         const NO_SUBSCRIBERS: u8 = 0x10;
-        let Some(Outstanding { number, .. }) = self.outstanding.remove(&id) else {
+        let Some(message) = self.outstanding.remove(&id) else {
             return;
         };
         if code >= FAILURE {
             self.receipt.refused += 1;
-            let refusal = || refusal(code, text, format!("publish:{number}"));
+            let refusal = || refusal(code, text, format!("publish:{}", message.number));
             self.receipt.first_refusal.get_or_insert_with(refusal);
-        } else if code != NO_SUBSCRIBERS {
+        } else if ![code, message.code].contains(&NO_SUBSCRIBERS) {
             self.receipt.copies += 1;
         }
     }
