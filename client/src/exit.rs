@@ -17,6 +17,12 @@ Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection   4 not allowed
   6 not authenticated   124 timed out   130 interrupted";
 
+/// The codes of `publish`.
+pub(crate) const PUBLISH_HELP: &str = "\
+Exit codes:
+  0 done   1 refused or failed   2 wrong usage   3 no connection   4 not allowed
+  6 not authenticated   8 published, but less safe than --ack   130 interrupted";
+
 /// The codes of `bench`, which has one of its own.
 pub(crate) const BENCH_HELP: &str = "\
 Exit codes:
@@ -68,6 +74,8 @@ pub(crate) enum Exit {
     Unauthenticated = 6,
     /// `bench` found messages lost, doubled or reordered, or `audit` a ledger that does not balance.
     Astray = 7,
+    /// `publish` has published, but what it published is less safe than was asked for.
+    LessSafe = 8,
     /// The code of `timeout(1)`.
     TimedOut = 124,
     /// The code of a shell for Ctrl-C. After another signal the program ends by that signal.
@@ -156,6 +164,11 @@ impl Failure {
     pub(crate) fn and(mut self, text: impl Display) -> Self {
         self.text.push_str(&text.to_string());
         self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Writing to standard output failed. A closed pipe is not a failure.

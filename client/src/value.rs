@@ -1,7 +1,9 @@
 //! Topics, filters and attributes on the command line, checked when they are parsed.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use client::{
-    Attributes, BadFilter, BadTopic, Filter, REPLY, RETAIN, RETAINED, Topic, escape_spaces,
+    AckLevel, Attributes, BadFilter, BadTopic, Filter, REPLY, RETAIN, RETAINED, Topic,
+    escape_spaces,
 };
 
 /// Parses a topic, and spells it as a line does: a space is `\s`.
@@ -27,6 +29,12 @@ pub(crate) fn attribute(text: &str) -> Result<(String, String), String> {
         _ => value.to_owned(),
     };
     Ok((key.to_owned(), value))
+}
+
+/// Parses a level of `--ack`.
+pub(crate) fn ack_level() -> impl TypedValueParser<Value = AckLevel> {
+    let names = PossibleValuesParser::new(AckLevel::ALL.map(AckLevel::as_str));
+    names.try_map(|name| AckLevel::parse(name.as_bytes()))
 }
 
 #[cfg(test)]

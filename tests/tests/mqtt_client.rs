@@ -171,6 +171,20 @@ fn a_publisher_of_qos_2_without_subscribers_is_told_so() {
 }
 
 #[test]
+fn a_broker_that_does_not_say_a_level_is_told_as_such() {
+    let mosquitto = Mosquitto::start(SETTINGS);
+    for qos in ["1", "2"] {
+        let words = ["publish", "-r", "-q", qos, "--ack", "disk", "a", "x"];
+        let (code, err) = ends(&mut program(&mosquitto, "5", &words));
+        assert_eq!(code, Some(8), "{err}");
+        assert!(err.contains("does not say at which level"), "{err}");
+    }
+    // It has it all the same.
+    let mut shown = subscriber(&mosquitto, "5", &["a"]);
+    shown.expect("a: x");
+}
+
+#[test]
 fn a_session_that_is_kept_has_what_came_meanwhile() {
     let mosquitto = Mosquitto::start(SETTINGS);
     for version in VERSIONS {

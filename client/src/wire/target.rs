@@ -84,6 +84,11 @@ impl Target {
         self.mqtt.is_some()
     }
 
+    /// Whether the broker acknowledges what is published.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        !self.is_mqtt() || self.qos != Qos::AtMostOnce
+    }
+
     /// Checks that a message with these attributes can be published; the error says why not.
     pub(crate) fn check(&self, attributes: &Attributes<'_>) -> Result<(), String> {
         let settings = self.mqtt.as_ref();

@@ -203,6 +203,95 @@ fn retain_and_attributes_stand_before_the_verb() {
 }
 
 #[test]
+fn a_level_is_asked_for_and_told_behind_the_success() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "publish -r --ack disk -H unit:C attic -5");
+    let mut peer = broker.accept();
+    peer.expect("@retain;ack=disk;unit=C PUBLISH attic -5");
+    peer.say("@level=disk;pos=k3f9.2:1042 PUBACK 1 1");
+    let ended = run.end();
+    ended.expect(0, "");
+    ended.expect_out(&format!("{SUCCESS}level disk, position k3f9.2:1042\n"));
+    let run = Run::start(&broker, "publish --ack mem attic -5");
+    let mut peer = broker.accept();
+    peer.expect("@ack=mem PUBLISH attic -5")
+        .say("@level=mem PUBACK 1 1");
+    run.end().expect_out(&format!("{SUCCESS}level mem\n"));
+}
+
+#[test]
+fn a_lower_level_than_asked_for_is_a_failure_and_so_is_none() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "publish --ack disk a x");
+    let mut peer = broker.accept();
+    peer.expect("@ack=disk PUBLISH a x")
+        .say("@level=mem PUBACK 1 1");
+    let ended = run.end();
+    ended.expect(8, "published, but only at level mem, not disk; ");
+    ended.expect_out("");
+    let run = Run::start(&broker, "publish --ack disk a x");
+    let mut peer = broker.accept();
+    peer.expect("@ack=disk PUBLISH a x").say("PUBACK 1 1");
+    run.end()
+        .expect(8, "the broker does not say at which level; ");
+}
+
+#[test]
+fn the_lowest_level_counts_over_all_connections() {
+    let broker = ScriptedBroker::start();
+    let mut run = Run::start(&broker, "publish -l -r --ack disk a");
+    run.input(b"1\n2\n");
+    let mut peer = broker.accept();
+    peer.expect("@retain;ack=disk PUBLISH a 1")
+        .expect("@retain;ack=disk PUBLISH a 2")
+        .say("@level=os;pos=k3f9.2:7 PUBACK 1 0");
+    drop(peer);
+    let mut peer = broker.accept();
+    peer.expect("@retain;ack=disk PUBLISH a 2");
+    run.end_input();
+    peer.say("@level=disk;pos=k3f9.3:8 PUBACK 1 0");
+    run.end()
+        .expect(8, "2 messages were published, but not all at level disk");
+}
+
+#[test]
+fn a_message_that_cannot_be_kept_is_refused_like_any_other() {
+    for (code, text) in [
+        ("no-room", "the disk is full"),
+        ("store-failed", "it broke"),
+    ] {
+        let broker = ScriptedBroker::start();
+        let run = Run::start(&broker, "publish -r --ack disk a x");
+        let mut peer = broker.accept();
+        peer.expect("@retain;ack=disk PUBLISH a x")
+            .say(&format!("ERROR {code} publish:1 {text}"))
+            .say("PUBACK 1 0");
+        run.end()
+            .expect(1, &format!("{FAILED}{text} ({code} publish:1)"));
+    }
+}
+
+#[test]
+fn a_level_that_no_receipt_could_say_is_wrong_usage() {
+    for (arguments, why) in [
+        (
+            "publish --ack paper a x",
+            "[possible values: mem, os, disk]",
+        ),
+        (
+            "publish --ack disk --mqtt 3.1.1 a x",
+            "MQTT 3.1.1 cannot ask for a level of safety; give --mqtt 5",
+        ),
+        (
+            "publish --ack disk --mqtt 5 -q 0 a x",
+            "give -q 1, -q 2 or no --ack",
+        ),
+    ] {
+        end(arguments).expect(2, why);
+    }
+}
+
+#[test]
 fn a_message_can_be_repeated() {
     let broker = ScriptedBroker::start();
     let run = Run::start(&broker, "publish news x --repeat 3 --delay 1ms");

@@ -1,6 +1,7 @@
 //! `client publish`: publishes one message, or one for each line, and reports the result.
 
 mod feed;
+mod level;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -11,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use client::{Attributes, RETAIN, Receipt};
+use client::{ACK, AckLevel, Attributes, RETAIN, Receipt};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
@@ -33,7 +34,7 @@ Examples:
 ";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = [MORE_HELP, EXAMPLES, exit::HELP].join("\n"))]
+#[command(after_help = [MORE_HELP, EXAMPLES, exit::PUBLISH_HELP].join("\n"))]
 pub(crate) struct Arguments {
     /// The topic, such as sensors/attic
     #[arg(value_parser = value::topic)]
@@ -50,6 +51,9 @@ pub(crate) struct Arguments {
     /// Retain it as the topic's last value
     #[arg(short, long)]
     retain: bool,
+    /// Fail if it is less safe than mem, os or disk
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true, value_parser = value::ack_level())]
+    ack: Option<AckLevel>,
     /// Add an attribute; may be repeated
     #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = value::attribute)]
     attributes: Vec<(String, String)>,
@@ -70,8 +74,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
     let target = &arguments.server.0;
-    let checked = target.check(&arguments.attributes());
-    checked.map_err(|why| Failure::new(Exit::Usage, FAILED, why))?;
+    let wrong = |why: String| Failure::new(Exit::Usage, FAILED, why);
+    target.check(&arguments.attributes()).map_err(wrong)?;
+    if arguments.ack.is_some() && !target.is_acknowledged() {
+        let why =
+            "a message with QoS 0 has no receipt, so it has no level; give -q 1, -q 2 or no --ack";
+        return Err(wrong(why.to_owned()));
+    }
     let feed = Feed::new(
         &arguments.topic,
         arguments.attributes(),
@@ -142,6 +151,10 @@ impl Arguments {
         if self.retain {
             attributes.push_flag(RETAIN).expect("it is a key");
         }
+        if let Some(level) = self.ack {
+            let pushed = attributes.push(ACK, level.as_str().as_bytes());
+            pushed.expect("it is a key");
+        }
         for (key, value) in &self.attributes {
             let pushed = attributes.push(key, value.as_bytes());
             pushed.expect("the key was checked when it was parsed");
@@ -163,11 +176,20 @@ fn tell(receipt: &Receipt, arguments: &Arguments) -> Result<Exit, Failure> {
         say("client: there was no line, so nothing was published");
         return Ok(Exit::Done);
     }
-    let text = match receipt.published {
-        1 => "your message published successfully".to_owned(),
-        n => format!("your {n} messages published successfully"),
+    let reached = arguments
+        .ack
+        .map(|asked| level::check(asked, receipt, arguments.retain))
+        .transpose()?;
+    let mut text = match receipt.published {
+        1 => "your message published successfully\n".to_owned(),
+        n => format!("your {n} messages published successfully\n"),
     };
-    writeln!(io::stdout().lock(), "{text}").map_err(|error| Failure::of_output(&error))?;
+    if let Some(reached) = reached {
+        text += &level::line(&reached);
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .map_err(|error| Failure::of_output(&error))?;
     if receipt.copies == 0 {
         let topic = &arguments.topic;
         let command = arguments.server.0.hint("subscribe", &[topic]);
