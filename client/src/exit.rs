@@ -26,8 +26,8 @@ Exit codes:
 /// The codes of `bench`, which has one of its own.
 pub(crate) const BENCH_HELP: &str = "\
 Exit codes:
-  0 done   1 refused or failed   2 wrong usage   3 no connection
-  6 not authenticated   7 lost, doubled or reordered   130 interrupted";
+  0 done   1 failed   2 wrong usage   3 no connection   6 not authenticated
+  7 lost, doubled or reordered   8 less safe than --ack   130 interrupted";
 
 /// The codes of `audit`.
 pub(crate) const AUDIT_HELP: &str = "\
@@ -74,7 +74,7 @@ pub(crate) enum Exit {
     Unauthenticated = 6,
     /// `bench` found messages lost, doubled or reordered, or `audit` a ledger that does not balance.
     Astray = 7,
-    /// `publish` has published, but what it published is less safe than was asked for.
+    /// `publish` or `bench` has published, but what it published is less safe than was asked for.
     LessSafe = 8,
     /// The code of `timeout(1)`.
     TimedOut = 124,

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use broker::{Broker, Config, Handle};
 use client::Client;
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::run::{Ended, Run, command};
 use crate::scripted::{Peer, ScriptedBroker};
@@ -20,8 +22,14 @@ struct RealBroker {
 
 impl RealBroker {
     fn start() -> Self {
+        Self::with_data(None)
+    }
+
+    /// With a store in this folder, if any.
+    fn with_data(folder: Option<&TempDir>) -> Self {
         let config = Config {
             port: 0,
+            data: folder.map(|folder| folder.path().to_owned()),
             ..Config::default()
         };
         let broker = Broker::bind(config).expect("a free port");
@@ -175,6 +183,66 @@ fn with_a_window_every_message_gets_its_receipt() {
         );
         assert_eq!(figures["ack_after"]["count"], 3001, "{figures}");
     }
+}
+
+#[test]
+fn receipts_that_wait_for_the_disk_are_measured_and_nothing_stays_retained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = RealBroker::with_data(Some(&folder));
+    for (scheme, mqtt, level) in [
+        ("", "", "disk"),
+        ("", "", "os"),
+        ("ws://", "", "disk"),
+        ("", " --mqtt 5 --qos 1", "disk"),
+    ] {
+        for window in [1, 300] {
+            let arguments = format!(
+                "--count 601 --pubs 2 --topics 7 --window {window} --retain --ack {level}{mqtt} --json"
+            );
+            let ended = broker.bench_by(scheme, &arguments).end();
+            ended.expect(0, "");
+            let figures = figures(&ended);
+            for key in ["acked", "delivered"] {
+                assert_eq!(figures[key], 601, "{figures}");
+            }
+            assert_eq!(figures["ack_after"]["count"], 601, "{figures}");
+            let levels = [&figures["ack"], &figures["level"]];
+            assert_eq!(levels, [level, level], "{figures}");
+        }
+    }
+    let mut client = Client::connect(broker.address).expect("a broker");
+    client.subscribe("bench/#").expect("a subscription");
+    // The retained messages follow the answer to SUBSCRIBE, so they have come before that to PING.
+    client.ping().expect("an answer");
+    let left = client.next_message(Some(Duration::ZERO));
+    assert_eq!(left.expect("a connection"), None);
+}
+
+#[test]
+fn a_run_below_the_level_that_was_asked_for_has_an_exit_code_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (folder, retain) in [(Some(&folder), ""), (None, " --retain")] {
+        let broker = RealBroker::with_data(folder);
+        let arguments = format!("--count 30 --window 10 --ack os{retain} --json");
+        let ended = broker.bench(&arguments).end();
+        ended.expect(8, "give --retain, and start the broker with --data DIR");
+        assert_eq!(figures(&ended)["level"], "mem", "{ended:?}");
+    }
+    let mosquitto_like = ScriptedBroker::start();
+    let arguments = "bench --count 1 --subs 0 --window 1 --ack mem";
+    let run = Run::start(&mosquitto_like, arguments);
+    let mut publisher = mosquitto_like.accept();
+    publisher.expect("PING").say("PONG");
+    let line = String::from_utf8(publisher.line()).expect("text");
+    assert!(line.starts_with("@ack=mem PUBLISH bench/"), "{line}");
+    publisher.say("PUBACK 1 0").expect("PING").say("PONG");
+    let ended = run.end();
+    ended.expect(8, "lower level than --ack");
+    let out = String::from_utf8(ended.out).expect("text");
+    assert!(
+        out.contains("asking for mem") && out.contains("level       unknown"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -360,6 +428,16 @@ fn an_impossible_measurement_is_wrong_usage() {
         ("bench --rate 1 --window 1", "cannot be used with"),
         ("bench --hdr file", "--rate"),
         ("bench --hold 1s", "--idle"),
+        ("bench --ack disk", "--window"),
+        ("bench --retain --request", "cannot be used with"),
+        (
+            "bench --window 1 --ack os --mqtt 3.1.1",
+            "cannot ask for a level; give --mqtt 5",
+        ),
+        (
+            "bench -s nats://x --retain",
+            "--retain and --ack are for dallal and MQTT",
+        ),
         ("bench --spread --pubs 2", "a topic for each publisher"),
         ("bench -s amqp://x", "not a protocol of bench"),
         ("bench -s redis://x --user ann", "leave out --user"),

@@ -1,32 +1,31 @@
 //! Acknowledged publishing, with a window of messages without a receipt.
 
+use client::AckLevel;
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 use rustix::event::PollFlags;
 
 use super::failure::BenchFailure;
 use super::link::TICK;
-use super::phase::{PublishMode, run_phase};
+use super::phase::run_phase;
 use super::publisher::BenchPublisher;
 use super::report::BenchReport;
 use super::settings::RunSettings;
 use super::times::{histogram, record};
 
 pub(crate) fn run(settings: &RunSettings, window: u64) -> Result<BenchReport, BenchFailure> {
-    let mode = PublishMode {
-        acked: true,
-        at_once: window.min(settings.most_at_once()),
-    };
     let result = run_phase(
         settings,
-        mode,
+        window.min(settings.most_at_once()),
         |publisher| publish(publisher, window),
         |_| {},
     )?;
     let mut acked = 0;
+    let mut lowest = Some(AckLevel::Disk);
     let mut times = histogram();
     for outcome in &result.outcomes {
         acked += outcome.acked;
+        lowest = lowest.min(outcome.lowest);
         if let Some(of_one) = &outcome.times {
             times.add(of_one).expect("the same bounds");
         }
@@ -35,6 +34,9 @@ pub(crate) fn run(settings: &RunSettings, window: u64) -> Result<BenchReport, Be
     report.participants(settings);
     report.with(&format!("a window of {}", HumanCount(window)));
     report.figure("window", window);
+    if let Some(asked) = settings.publish.level {
+        report.level(asked, lowest);
+    }
     report.rate("acked", acked, settings.size, result.publishing);
     result.report_delivered(&mut report, settings.size);
     report.times_head();
@@ -47,7 +49,19 @@ pub(crate) fn run(settings: &RunSettings, window: u64) -> Result<BenchReport, Be
 #[derive(Debug, Default)]
 struct Receipts {
     acked: u64,
+    /// The lowest level of these messages; `None` if it is unknown of one.
+    lowest: Option<AckLevel>,
     times: Option<Histogram<u64>>,
+}
+
+impl Receipts {
+    fn of(publisher: &BenchPublisher<'_>, acked: u64, times: Histogram<u64>) -> Self {
+        Self {
+            acked,
+            lowest: publisher.link.lowest_level(),
+            times: Some(times),
+        }
+    }
 }
 
 fn publish(publisher: &mut BenchPublisher<'_>, window: u64) -> Result<Receipts, BenchFailure> {
@@ -69,13 +83,11 @@ fn publish(publisher: &mut BenchPublisher<'_>, window: u64) -> Result<Receipts, 
             }
             publisher.publish(count as usize)?;
         } else if acked == published {
-            let times = Some(times);
-            return Ok(Receipts { acked, times });
+            return Ok(Receipts::of(publisher, acked, times));
         } else {
             match publisher.link.wait(PollFlags::IN, TICK) {
                 Err(BenchFailure::Interrupted) => {
-                    let times = Some(times);
-                    return Ok(Receipts { acked, times });
+                    return Ok(Receipts::of(publisher, acked, times));
                 }
                 waited => waited?,
             }

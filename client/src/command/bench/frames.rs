@@ -2,7 +2,7 @@
 
 use super::layout::{Layout, TOPIC_DIGITS};
 use super::payload;
-use super::wire::Protocol;
+use super::wire::{Protocol, PublishOptions};
 
 /// Size of one write.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -16,7 +16,7 @@ pub(crate) struct Frames {
     /// The offset of the topic's number in a frame; `None` if there is only one topic.
     digits_at: Option<usize>,
     payload_at: usize,
-    acked: bool,
+    options: PublishOptions,
 }
 
 impl Frames {
@@ -26,14 +26,14 @@ impl Frames {
         publisher: usize,
         topics: &[usize],
         size: usize,
-        acked: bool,
+        options: PublishOptions,
         most: u64,
     ) -> Self {
         let mut payload = payload::blank(size);
         payload::set_publisher(&mut payload, publisher);
         let name = Layout::topic(wire, topics[0]);
         let mut frame = Vec::new();
-        wire.publish(&name, &payload, acked, &mut frame);
+        wire.publish(&name, &payload, options, &mut frame);
         let place = |part: &[u8]| memchr::memmem::find(&frame, part);
         let topic_at = place(name.as_bytes()).expect("a frame has its topic");
         let payload_at = place(&payload).expect("a frame has its payload");
@@ -45,7 +45,7 @@ impl Frames {
             digits_at: (topics.len() > 1).then_some(topic_at + name.len() - TOPIC_DIGITS),
             payload_at,
             bytes: frame.repeat(count),
-            acked,
+            options,
         }
     }
 
@@ -66,8 +66,9 @@ impl Frames {
             put_decimal(&mut frame[at..at + TOPIC_DIGITS], topic);
         }
         payload::set_sequence(&mut frame[self.payload_at..], number);
-        if self.acked {
-            self.wire.identify(frame, self.payload_at, turn);
+        if self.options.acked {
+            let options = self.options;
+            self.wire.identify(frame, self.payload_at, options, turn);
         }
     }
 
@@ -93,6 +94,8 @@ fn put_decimal(digits: &mut [u8], mut number: usize) {
 
 #[cfg(test)]
 mod tests {
+    use client::AckLevel;
+
     use super::super::wire::{LineProtocol, Mqtt, Nats, Redis, WebSocket, WireEvent};
     use super::*;
 
@@ -100,8 +103,14 @@ mod tests {
     static V5: Mqtt = Mqtt::of(true);
 
     fn check(wire: &'static dyn Protocol) {
-        for acked in [false, true] {
-            let mut frames = Frames::new(wire, 3, &[1, 4], payload::MIN_BYTES, acked, 2);
+        let kept = PublishOptions {
+            acked: true,
+            retain: true,
+            level: Some(AckLevel::Disk),
+        };
+        let all = [PublishOptions::PLAIN, PublishOptions::ACKED, kept];
+        for options in all.into_iter().filter(|it| wire.check(*it).is_ok()) {
+            let mut frames = Frames::new(wire, 3, &[1, 4], payload::MIN_BYTES, options, 2);
             assert_eq!(frames.count(), 2);
             for (index, topic) in [4, 1].into_iter().enumerate() {
                 frames.set(index, topic, 70 + index as u64, 0);
@@ -113,7 +122,12 @@ mod tests {
                 payload::set_publisher(&mut payload, 3);
                 payload::set_sequence(&mut payload, 70 + index as u64);
                 payload::set_time(&mut payload, 99);
-                wire.publish(&Layout::topic(wire, topic), &payload, acked, &mut expected);
+                wire.publish(
+                    &Layout::topic(wire, topic),
+                    &payload,
+                    options,
+                    &mut expected,
+                );
             }
             assert_eq!(frames.first(2), expected);
         }
@@ -130,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_long_message_is_written_alone() {
-        let frames = Frames::new(&V3, 0, &[0], 1_000_000, false, 10);
+        let frames = Frames::new(&V3, 0, &[0], 1_000_000, PublishOptions::PLAIN, 10);
         assert_eq!(frames.count(), 1);
         let event = V3.scan(frames.first(1)).map(|(event, _)| event);
         assert!(matches!(event, Some(WireEvent::Message { .. })));

@@ -16,6 +16,7 @@ use super::report::BenchReport;
 use super::settings::RunSettings;
 use super::tally::Faults;
 use super::times::{histogram, record};
+use super::wire::PublishOptions;
 
 /// Number of messages that are sent to all connections, one after another.
 const BROADCASTS: u64 = 20;
@@ -30,7 +31,7 @@ pub(crate) fn run(settings: &RunSettings, hold: Duration) -> Result<BenchReport,
 
     let flow = &Flow::new(layout);
     let link = settings.dialer.dial("p0", false)?;
-    let frames = Frames::new(link.wire, 0, &[0], settings.size, false, 1);
+    let frames = Frames::new(link.wire, 0, &[0], settings.size, PublishOptions::PLAIN, 1);
     let mut publisher = BenchPublisher::new(0, link, frames, layout, flow);
     let reader = SubscriberReader::new(links, layout, flow, settings.size)
         .map_err(BenchFailure::Resources)?;

@@ -22,7 +22,7 @@ use super::failure::BenchFailure;
 use super::layout::Layout;
 use super::link::TICK;
 use super::payload;
-use super::phase::{PublishMode, run_phase};
+use super::phase::run_phase;
 use super::publisher::{BenchPublisher, Extent};
 use super::reader::Arrival;
 use super::report::BenchReport;
@@ -81,13 +81,9 @@ pub(crate) fn run(
     let warmup_ns = options.warmup.as_nanos() as u64;
     let mut times = Times::default();
     let settings = &with_warmup(settings, options);
-    let mode = PublishMode {
-        acked: false,
-        at_once: u64::MAX,
-    };
     let result = run_phase(
         settings,
-        mode,
+        u64::MAX,
         |publisher| publish(publisher, schedule),
         |arrival| times.add(&settings.layout, schedule, warmup_ns, arrival),
     )?;

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use client::{Error, Interrupt, Transport};
+use client::{AckLevel, Error, Interrupt, Transport};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -76,6 +76,8 @@ impl Dialer {
             stream,
             held: Vec::new(),
             acked: 0,
+            is_told_levels: false,
+            lowest: Some(AckLevel::Disk),
             confirmed: 0,
             wait: self.wait,
             interrupt: self.interrupt.clone(),
@@ -108,6 +110,10 @@ pub(crate) struct BenchLink {
     /// Received bytes of an incomplete frame.
     pub(crate) held: Vec<u8>,
     acked: u64,
+    /// Acknowledgements say levels.
+    pub(crate) is_told_levels: bool,
+    /// The lowest of them; `None` if one did not say any.
+    lowest: Option<AckLevel>,
     confirmed: usize,
     wait: Duration,
     interrupt: Interrupt,
@@ -117,6 +123,11 @@ impl BenchLink {
     /// Number of acknowledged messages.
     pub(crate) fn acked(&self) -> u64 {
         self.acked
+    }
+
+    /// The lowest level of acknowledged messages; `None` if it is unknown of one.
+    pub(crate) fn lowest_level(&self) -> Option<AckLevel> {
+        self.lowest
     }
 
     pub(crate) fn subscribe(&mut self, topics: &[String]) -> Result<(), BenchFailure> {
@@ -258,6 +269,9 @@ impl BenchLink {
 
     /// Handles an event other than a message.
     pub(crate) fn handle(&mut self, event: WireEvent, frame: &[u8]) -> Result<(), BenchFailure> {
+        if self.is_told_levels && matches!(event, WireEvent::Ack(_)) {
+            self.lowest = self.lowest.min(self.wire.level(frame));
+        }
         match event {
             WireEvent::Message { .. } | WireEvent::Other => {}
             WireEvent::Ack(AckCount::One) => self.acked += 1,

@@ -19,6 +19,7 @@ mod publisher;
 mod reader;
 mod report;
 mod request;
+mod retained;
 mod settings;
 mod tally;
 mod target;
@@ -33,12 +34,14 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use client::AckLevel;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
 use crate::stderr::say;
+use crate::value;
 
 use latency::LatencyOptions;
 use layout::Layout;
@@ -47,6 +50,7 @@ use publisher::Extent;
 use report::BenchReport;
 use settings::RunSettings;
 use target::TargetArguments;
+use wire::PublishOptions;
 
 /// A longer payload would not fit into a line of the broker.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -62,8 +66,7 @@ Examples:
   client bench --size 16 --subs 10         throughput
   client bench --rate 10000 --hdr h.txt    latency, with its distribution
   client bench -s nats://127.0.0.1         the same for another broker
-  client bench -s mqtt://127.0.0.1 --window 20 --qos 1
-  client bench -s ws://127.0.0.1:1373 --subs 1000
+  client bench --window 64 --retain --ack disk
 ";
 
 #[derive(Debug, clap::Args)]
@@ -107,6 +110,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "W", group = "mode")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW))]
     window: Option<u64>,
+    /// With --window: receipts when that is safe
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        requires = "window",
+        hide_possible_values = true
+    )]
+    #[arg(value_parser = value::ack_level())]
+    ack: Option<AckLevel>,
+    /// Retain the messages, until the end of the run
+    #[arg(long, conflicts_with_all = ["request", "idle"])]
+    retain: bool,
     /// Round trips: request and answer
     #[arg(long, group = "mode", conflicts_with_all = ["pubs", "subs", "topics", "spread"])]
     request: bool,
@@ -163,6 +178,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let layout = arguments.layout()?;
     let target = arguments.target.target(arguments.window);
     let target = target.map_err(|why| Failure::new(Exit::Usage, "client", why))?;
+    let publish = PublishOptions {
+        acked: arguments.window.is_some(),
+        retain: arguments.retain,
+        level: arguments.ack,
+    };
+    let checked = target.wire.check(publish);
+    checked.map_err(|why| Failure::new(Exit::Usage, "client", why))?;
     let subscribed = (layout.subscribers > 0).then(|| layout.subscribed_by(0).len());
     let wire = target.wire.of_subscribers().unwrap_or(target.wire);
     if subscribed > Some(wire.most_topics()) {
@@ -182,10 +204,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         extent: arguments
             .count
             .map_or(Extent::Time(arguments.duration), Extent::Count),
+        publish,
         cap: arguments.cap,
         progress: !arguments.json || io::stdout().is_terminal(),
     };
-    let report = arguments.measure(&settings)?;
+    let measured = arguments.measure(&settings);
+    if settings.publish.retain {
+        retained::clear(&settings);
+    }
+    let report = measured?;
     report.print(arguments.json)?;
     Ok(end(&report))
 }
@@ -205,6 +232,12 @@ fn end(report: &BenchReport) -> Exit {
     if report.faults.any() {
         say("client: messages were lost, doubled or reordered on their way");
         return Exit::Astray;
+    }
+    if report.is_less_safe {
+        say(
+            "client: messages were acknowledged at a lower level than --ack; give --retain, and start the broker with --data DIR",
+        );
+        return Exit::LessSafe;
     }
     Exit::Done
 }

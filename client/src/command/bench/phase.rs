@@ -15,15 +15,7 @@ use super::reader::{Arrival, SubscriberReader};
 use super::report::BenchReport;
 use super::settings::RunSettings;
 use super::tally::{Faults, Tally};
-
-/// How the publishers of a run publish.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PublishMode {
-    /// Whether messages are acknowledged.
-    pub(crate) acked: bool,
-    /// Maximum number of messages in one write.
-    pub(crate) at_once: u64,
-}
+use super::wire::PublishOptions;
 
 /// The result of a run. `W` is the result of one publisher.
 #[derive(Debug)]
@@ -56,22 +48,22 @@ impl<W> PhaseResult<W> {
 }
 
 /// Runs `write` for every publisher, each on a thread of its own, and `on_message` for every
-/// message that arrives.
+/// message that arrives. A publisher writes at most `at_once` messages in one write.
 pub(crate) fn run_phase<W: Default + Send>(
     settings: &RunSettings,
-    mode: PublishMode,
+    at_once: u64,
     write: impl Fn(&mut BenchPublisher<'_>) -> Result<W, BenchFailure> + Sync,
     on_message: impl FnMut(Arrival<'_>) + Send,
 ) -> Result<PhaseResult<W>, BenchFailure> {
     let layout = &settings.layout;
     let subscribers = connect_subscribers(settings)?;
-    let links = connect_publishers(settings, mode)?;
+    let links = connect_publishers(settings)?;
     let flow = Flow::new(layout);
     let reader = SubscriberReader::new(subscribers, layout, &flow, settings.size)
         .map_err(BenchFailure::Resources)?;
     let publishers = links.into_iter().enumerate();
     let publishers: Vec<_> = publishers
-        .map(|(number, link)| set_up(settings, mode, number, link, &flow))
+        .map(|(number, link)| set_up(settings, at_once, number, link, &flow))
         .collect();
     let (flow, write) = (&flow, &write);
 
@@ -148,26 +140,27 @@ fn connect_subscribers(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFa
     links.collect()
 }
 
-fn connect_publishers(
-    settings: &RunSettings,
-    mode: PublishMode,
-) -> Result<Vec<BenchLink>, BenchFailure> {
-    let links = (0..settings.layout.publishers)
-        .map(|publisher| settings.dialer.dial(&format!("p{publisher}"), mode.acked));
+fn connect_publishers(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFailure> {
+    let PublishOptions { acked, level, .. } = settings.publish;
+    let links = (0..settings.layout.publishers).map(|publisher| {
+        let mut link = settings.dialer.dial(&format!("p{publisher}"), acked)?;
+        link.is_told_levels = level.is_some();
+        Ok(link)
+    });
     links.collect()
 }
 
 fn set_up<'a>(
     settings: &'a RunSettings,
-    mode: PublishMode,
+    at_once: u64,
     number: usize,
     link: BenchLink,
     flow: &'a Flow,
 ) -> BenchPublisher<'a> {
     let layout = &settings.layout;
     let topics = layout.published_by(number);
-    let PublishMode { acked, at_once } = mode;
-    let frames = Frames::new(link.wire, number, &topics, settings.size, acked, at_once);
+    let RunSettings { size, publish, .. } = *settings;
+    let frames = Frames::new(link.wire, number, &topics, size, publish, at_once);
     let room = room(settings.cap, layout, frames.frame_bytes());
     BenchPublisher::new(number, link, frames, layout, flow)
         .ending(settings.extent)

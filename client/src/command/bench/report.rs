@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use client::AckLevel;
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
@@ -29,6 +30,8 @@ pub(crate) struct BenchReport {
     text: String,
     json: Map<String, Value>,
     pub(crate) faults: Faults,
+    /// Messages are less safe than they were to be.
+    pub(crate) is_less_safe: bool,
     pub(crate) interrupted: bool,
 }
 
@@ -39,6 +42,7 @@ impl BenchReport {
             text: format!("{mode} at {target}"),
             json: Map::new(),
             faults: Faults::default(),
+            is_less_safe: false,
             interrupted: false,
         };
         report.figure("mode", mode);
@@ -73,6 +77,20 @@ impl BenchReport {
         self.figure("topics", layout.topics);
         self.figure("spread", layout.spread);
         self.figure("size", size);
+        if settings.publish.retain {
+            self.with("retained");
+            self.figure("retained", true);
+        }
+    }
+
+    /// The level that was asked for, and the lowest that was reached; `None` if it is unknown.
+    pub(crate) fn level(&mut self, asked: AckLevel, reached: Option<AckLevel>) {
+        let reached_name = reached.map(AckLevel::as_str);
+        self.with(&format!("asking for {asked}"));
+        self.line("level", reached_name.unwrap_or("unknown"));
+        self.figure("ack", asked.as_str());
+        self.figure("level", reached_name);
+        self.is_less_safe = reached < Some(asked);
     }
 
     /// Adds to the first line.

@@ -17,7 +17,7 @@ use super::report::BenchReport;
 use super::settings::RunSettings;
 use super::tally::Tally;
 use super::times::{histogram, record};
-use super::wire::Protocol;
+use super::wire::{Protocol, PublishOptions};
 
 const QUESTIONS: usize = 0;
 const ANSWERS: usize = 1;
@@ -106,7 +106,14 @@ fn ask(
     endpoint: &mut Endpoint,
     flow: &Flow,
 ) -> Result<AskerResult, BenchFailure> {
-    let mut frames = Frames::new(endpoint.wire(), 0, &[QUESTIONS], settings.size, false, 1);
+    let mut frames = Frames::new(
+        endpoint.wire(),
+        0,
+        &[QUESTIONS],
+        settings.size,
+        PublishOptions::PLAIN,
+        1,
+    );
     let mut tally = Tally::new(1);
     let mut times = histogram();
     let mut progress = Progress::start(settings);
@@ -181,7 +188,9 @@ fn answer(endpoint: &mut Endpoint, topic: &str, flow: &Flow) -> Result<(), Bench
     let mut answers = Vec::new();
     let mut echo = |endpoint: &mut Endpoint| {
         endpoint.link.wait(PollFlags::IN, TICK)?;
-        let answer = |_: &[u8], payload: &[u8]| wire.publish(topic, payload, false, &mut answers);
+        let answer = |_: &[u8], payload: &[u8]| {
+            wire.publish(topic, payload, PublishOptions::PLAIN, &mut answers)
+        };
         endpoint.link.receive(answer)?;
         endpoint.say(&answers)?;
         answers.clear();

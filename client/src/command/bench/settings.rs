@@ -3,6 +3,7 @@
 use super::layout::Layout;
 use super::link::Dialer;
 use super::publisher::Extent;
+use super::wire::PublishOptions;
 
 const WRITES_ON_THE_WAY: usize = 4;
 
@@ -14,6 +15,7 @@ pub(crate) struct RunSettings {
     /// Size of a payload in bytes.
     pub(crate) size: usize,
     pub(crate) extent: Extent,
+    pub(crate) publish: PublishOptions,
     /// How many bytes of frames a subscriber may be behind.
     pub(crate) cap: usize,
     pub(crate) progress: bool,

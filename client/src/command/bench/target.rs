@@ -180,7 +180,7 @@ impl fmt::Display for BenchTarget {
 /// The address of the broker, and the timeout.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TargetArguments {
-    /// The broker: HOST:PORT or unix:PATH; also tls, ws, http, nats, redis, mqtt://
+    /// The broker; also mqtt:// and others
     #[arg(
         short,
         long = "server",

@@ -1,17 +1,13 @@
 //! Throughput: publishers write as fast as the slowest subscriber reads.
 
 use super::failure::BenchFailure;
-use super::phase::{PublishMode, run_phase};
+use super::phase::run_phase;
 use super::publisher::BenchPublisher;
 use super::report::BenchReport;
 use super::settings::RunSettings;
 
 pub(crate) fn run(settings: &RunSettings) -> Result<BenchReport, BenchFailure> {
-    let mode = PublishMode {
-        acked: false,
-        at_once: settings.most_at_once(),
-    };
-    let result = run_phase(settings, mode, publish, |_| {})?;
+    let result = run_phase(settings, settings.most_at_once(), publish, |_| {})?;
     let mut report = BenchReport::new("throughput", settings);
     report.participants(settings);
     result.report_published(&mut report, settings.size);

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use client::Credential;
+use client::{AckLevel, Credential};
 use zeroize::Zeroizing;
 
 use super::line::LineProtocol;
-use super::protocol::{Protocol, WireEvent};
+use super::protocol::{Protocol, PublishOptions, WireEvent};
 use super::text::{first_line, head, refused, unauthenticated};
 
 /// The protocol of publishers.
@@ -54,8 +54,12 @@ impl Protocol for Events {
         LineProtocol.subscribe(topics, these, out)
     }
 
-    fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
-        LineProtocol.publish(topic, payload, acked, out);
+    fn publish(&self, topic: &str, payload: &[u8], options: PublishOptions, out: &mut Vec<u8>) {
+        LineProtocol.publish(topic, payload, options, out);
+    }
+
+    fn level(&self, frame: &[u8]) -> Option<AckLevel> {
+        LineProtocol.level(frame)
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
@@ -110,7 +114,7 @@ impl Protocol for Streams {
     }
 
     /// A subscriber cannot publish.
-    fn publish(&self, _topic: &str, _payload: &[u8], _acked: bool, _out: &mut Vec<u8>) {}
+    fn publish(&self, _topic: &str, _payload: &[u8], _: PublishOptions, _out: &mut Vec<u8>) {}
 
     fn ping(&self, _out: &mut Vec<u8>) {}
 
@@ -269,7 +273,7 @@ mod tests {
     #[test]
     fn publishers_speak_in_lines() {
         let events = Events { streams: streams() };
-        let out = written(|out| events.publish("a", b"hi", false, out));
+        let out = written(|out| events.publish("a", b"hi", PublishOptions::PLAIN, out));
         assert_eq!(out, b"PUBLISH a hi\n");
         check(&events, b"PONG\n", &WireEvent::Confirm);
         assert!(events.of_subscribers().is_some());

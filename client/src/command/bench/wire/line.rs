@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use client::Credential;
+use client::{AckLevel, Credential};
 
-use super::protocol::{AckCount, Protocol, WireEvent};
-use super::text::{first_line, number, refused, unauthenticated};
+use super::protocol::{AckCount, Protocol, PublishOptions, WireEvent};
+use super::text::{self, first_line, number, refused, unauthenticated};
 
 #[derive(Debug)]
 pub(crate) struct LineProtocol;
@@ -34,12 +34,17 @@ impl Protocol for LineProtocol {
         topics.len()
     }
 
-    fn publish(&self, topic: &str, payload: &[u8], _acked: bool, out: &mut Vec<u8>) {
+    fn publish(&self, topic: &str, payload: &[u8], options: PublishOptions, out: &mut Vec<u8>) {
+        put_attributes(options, out);
         out.extend_from_slice(b"PUBLISH ");
         out.extend_from_slice(topic.as_bytes());
         out.push(b' ');
         out.extend_from_slice(payload);
         out.push(b'\n');
+    }
+
+    fn level(&self, frame: &[u8]) -> Option<AckLevel> {
+        text::level(frame)
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
@@ -91,6 +96,16 @@ impl Protocol for LineProtocol {
     }
 }
 
+/// Writes the first word of a PUBLISH, unless it would be empty.
+fn put_attributes(options: PublishOptions, out: &mut Vec<u8>) {
+    let ack = options.level.map(|level| format!("ack={level}"));
+    let retain = options.retain.then(|| "retain".to_owned());
+    let attributes: Vec<_> = retain.into_iter().chain(ack).collect();
+    if !attributes.is_empty() {
+        out.extend_from_slice(format!("@{} ", attributes.join(";")).as_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::protocol::tests::{check, check_message, written};
@@ -109,6 +124,41 @@ mod tests {
             b"PUBACK 17 3\n",
             &WireEvent::Ack(AckCount::Total(17)),
         );
+    }
+
+    #[test]
+    fn a_message_may_be_retained_and_ask_for_a_level() {
+        let published = |retain, level| {
+            let options = PublishOptions {
+                acked: true,
+                retain,
+                level,
+            };
+            let out = written(|out| LineProtocol.publish("a", b"hi", options, out));
+            String::from_utf8(out).expect("text")
+        };
+        let disk = Some(AckLevel::Disk);
+        assert_eq!(published(false, None), "PUBLISH a hi\n");
+        assert_eq!(published(true, None), "@retain PUBLISH a hi\n");
+        assert_eq!(published(false, disk), "@ack=disk PUBLISH a hi\n");
+        assert_eq!(published(true, disk), "@retain;ack=disk PUBLISH a hi\n");
+    }
+
+    #[test]
+    fn a_receipt_may_say_a_level() {
+        for (line, level) in [
+            (
+                "@level=disk;pos=k3f9.1:7 PUBACK 17 3\n",
+                Some(AckLevel::Disk),
+            ),
+            ("@level=mem PUBACK 17 3\n", Some(AckLevel::Mem)),
+            ("@level=paper PUBACK 17 3\n", None),
+            ("PUBACK 17 3\n", None),
+        ] {
+            let total = WireEvent::Ack(AckCount::Total(17));
+            check(&LineProtocol, line.as_bytes(), &total);
+            assert_eq!(LineProtocol.level(line.as_bytes()), level, "{line}");
+        }
     }
 
     #[test]
@@ -150,7 +200,7 @@ mod tests {
         let topics = ["a".to_owned(), "b".to_owned()];
         let mut out = Vec::new();
         assert_eq!(LineProtocol.subscribe(&topics, 0..2, &mut out), 2);
-        LineProtocol.publish("a", b"hi", false, &mut out);
+        LineProtocol.publish("a", b"hi", PublishOptions::PLAIN, &mut out);
         assert_eq!(out, b"SUBSCRIBE a b\nPUBLISH a hi\n");
     }
 }

@@ -15,6 +15,6 @@ pub(crate) use events::{Events, Streams};
 pub(crate) use line::LineProtocol;
 pub(crate) use mqtt::Mqtt;
 pub(crate) use nats::Nats;
-pub(crate) use protocol::{AckCount, Protocol, WireEvent};
+pub(crate) use protocol::{AckCount, Protocol, PublishOptions, WireEvent};
 pub(crate) use redis::Redis;
 pub(crate) use websocket::WebSocket;

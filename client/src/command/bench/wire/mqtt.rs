@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::protocol::{AckCount, Protocol, WireEvent};
+use client::{ACK, AckLevel};
+
+use super::protocol::{AckCount, Protocol, PublishOptions, WireEvent};
 use crate::address::Login;
 
 /// The MQTT options of a run.
@@ -21,6 +23,7 @@ const CONNECT: u8 = 0x10;
 const CONNACK: u8 = 0x20;
 const PUBLISH: u8 = 0x30;
 const QOS_1: u8 = 0x02;
+const RETAIN: u8 = 0x01;
 const PUBACK: u8 = 0x40;
 const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 0x90;
@@ -40,6 +43,15 @@ const USER: u8 = 0x80;
 /// The property of CONNACK with the maximum number of unacknowledged messages.
 const RECEIVE_MAXIMUM: u8 = 0x21;
 
+/// The property with a name and a value that the standard does not define.
+const USER_PROPERTY: u8 = 0x26;
+
+/// The property with a text for people.
+const REASON_STRING: u8 = 0x1f;
+
+/// The user property of a PUBACK with the level that was reached.
+const LEVEL: &[u8] = b"level";
+
 /// Codes from here on are failures.
 const FAILURE: u8 = 0x80;
 
@@ -49,6 +61,13 @@ const MAX_LENGTH_BYTES: usize = 4;
 impl Protocol for Mqtt {
     fn alpn(&self) -> Option<&'static str> {
         Some("mqtt")
+    }
+
+    fn check(&self, options: PublishOptions) -> Result<(), &'static str> {
+        match options.level {
+            Some(_) if !self.is_v5 => Err("MQTT 3.1.1 cannot ask for a level; give --mqtt 5"),
+            _ => Ok(()),
+        }
     }
 
     fn connect(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
@@ -92,25 +111,47 @@ impl Protocol for Mqtt {
         1
     }
 
-    fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
-        let (flags, id): (u8, &[u8]) = if acked { (QOS_1, &[0, 1]) } else { (0, &[]) };
+    fn publish(&self, topic: &str, payload: &[u8], options: PublishOptions, out: &mut Vec<u8>) {
+        let (mut flags, id): (u8, &[u8]) = match options.acked {
+            true => (QOS_1, &[0, 1]),
+            false => (0, &[]),
+        };
+        if options.retain {
+            flags |= RETAIN;
+        }
         out.push(PUBLISH | flags);
-        let properties = usize::from(self.is_v5);
+        let properties = self.properties_bytes(options);
         put_length(2 + topic.len() + id.len() + properties + payload.len(), out);
         put_text(topic, out);
         out.extend_from_slice(id);
-        self.put_no_properties(out);
+        match options.level {
+            Some(level) => {
+                out.push((properties - 1) as u8);
+                out.push(USER_PROPERTY);
+                put_text(ACK, out);
+                put_text(level.as_str(), out);
+            }
+            None => self.put_no_properties(out),
+        }
         out.extend_from_slice(payload);
     }
 
-    fn identify(&self, frame: &mut [u8], payload_at: usize, number: u64) {
+    fn identify(&self, frame: &mut [u8], payload_at: usize, options: PublishOptions, number: u64) {
         let id = (number % u64::from(u16::MAX)) as u16 + 1;
-        let end = payload_at - usize::from(self.is_v5);
+        let end = payload_at - self.properties_bytes(options);
         frame[end - 2..end].copy_from_slice(&id.to_be_bytes());
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[PINGREQ, 0]);
+    }
+
+    fn level(&self, frame: &[u8]) -> Option<AckLevel> {
+        let (body, _) = length(frame)??;
+        // Behind the packet identifier and the reason code.
+        let properties = frame.get(body + 3..)?;
+        let len = self.properties_len(properties)?;
+        user_property(properties.get(1..len)?, LEVEL)
     }
 
     fn wants_receipts(&self) -> bool {
@@ -176,6 +217,12 @@ impl Mqtt {
                 password: None,
             },
         }
+    }
+
+    /// Number of bytes of the properties of a PUBLISH, with their length, which is one byte.
+    fn properties_bytes(&self, options: PublishOptions) -> usize {
+        let level = options.level.map(|level| level.as_str().len());
+        usize::from(self.is_v5) + level.map_or(0, |len| 1 + 2 + ACK.len() + 2 + len)
     }
 
     fn put_no_properties(&self, out: &mut Vec<u8>) {
@@ -260,6 +307,30 @@ impl Mqtt {
     }
 }
 
+/// The value of this user property among the properties of an acknowledgement, if it is a level.
+fn user_property(mut properties: &[u8], wanted: &[u8]) -> Option<AckLevel> {
+    while let Some((&name, mut rest)) = properties.split_first() {
+        let mut text = || {
+            let (size, behind) = rest.split_first_chunk()?;
+            let text;
+            (text, rest) = behind.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;
+            Some(text)
+        };
+        match name {
+            USER_PROPERTY => {
+                let (key, value) = (text()?, text()?);
+                if key == wanted {
+                    return AckLevel::parse(value).ok();
+                }
+            }
+            REASON_STRING => drop(text()?),
+            _ => return None,
+        }
+        properties = rest;
+    }
+    None
+}
+
 /// The receive maximum among the properties of a CONNACK.
 fn receive_maximum(mut properties: &[u8]) -> Option<u16> {
     loop {
@@ -334,25 +405,25 @@ mod tests {
 
     #[test]
     fn a_published_message_scans_as_a_delivery() {
-        let frame = written(|out| V3.publish("a/b", b"hi", false, out));
+        let frame = written(|out| V3.publish("a/b", b"hi", PublishOptions::PLAIN, out));
         check_message(&V3, &frame, "a/b");
-        let frame = written(|out| V3.publish("a/b", b"hi", true, out));
+        let frame = written(|out| V3.publish("a/b", b"hi", PublishOptions::ACKED, out));
         check_message(&V3, &frame, "a/b");
     }
 
     #[test]
     fn an_acknowledged_message_has_a_number_that_is_never_zero() {
-        let mut frame = written(|out| V3.publish("a", b"hi", true, out));
+        let mut frame = written(|out| V3.publish("a", b"hi", PublishOptions::ACKED, out));
         let payload_at = frame.len() - 2;
         for (number, id) in [(0, [0, 1]), (65_534, [0xff, 0xff]), (65_535, [0, 1])] {
-            V3.identify(&mut frame, payload_at, number);
+            V3.identify(&mut frame, payload_at, PublishOptions::ACKED, number);
             assert_eq!(frame[payload_at - 2..payload_at], id);
         }
     }
 
     #[test]
     fn a_long_packet_says_its_length_in_several_bytes() {
-        let frame = written(|out| V3.publish("a", &[b'x'; 20_000], false, out));
+        let frame = written(|out| V3.publish("a", &[b'x'; 20_000], PublishOptions::PLAIN, out));
         let Some((WireEvent::Message { payload, .. }, len)) = V3.scan(&frame) else {
             panic!("no message");
         };
@@ -392,13 +463,13 @@ mod tests {
 
     #[test]
     fn version_5_is_the_same_with_properties() {
-        for acked in [false, true] {
-            let frame = written(|out| V5.publish("a/b", b"hi", acked, out));
+        for options in [PublishOptions::PLAIN, PublishOptions::ACKED] {
+            let frame = written(|out| V5.publish("a/b", b"hi", options, out));
             check_message(&V5, &frame, "a/b");
         }
-        let mut frame = written(|out| V5.publish("a", b"hi", true, out));
+        let mut frame = written(|out| V5.publish("a", b"hi", PublishOptions::ACKED, out));
         let payload_at = frame.len() - 2;
-        V5.identify(&mut frame, payload_at, 0x0102);
+        V5.identify(&mut frame, payload_at, PublishOptions::ACKED, 0x0102);
         assert_eq!(frame, b"\x32\x08\x00\x01a\x01\x03\x00hi");
         // With an expiry interval, which a broker may forward.
         let with_property = b"\x30\x0b\x00\x01a\x05\x02\x00\x00\x00\x3chi";
@@ -421,6 +492,35 @@ mod tests {
     }
 
     #[test]
+    fn version_5_asks_for_a_level_and_is_told_one() {
+        let options = PublishOptions {
+            acked: true,
+            retain: true,
+            level: Some(AckLevel::Disk),
+        };
+        let mut frame = written(|out| V5.publish("a", b"hi", options, out));
+        check_message(&V5, &frame, "a");
+        let payload_at = frame.len() - 2;
+        V5.identify(&mut frame, payload_at, options, 0x0102);
+        assert_eq!(
+            frame,
+            b"\x33\x14\x00\x01a\x01\x03\x0c\x26\x00\x03ack\x00\x04diskhi"
+        );
+        assert!(V3.check(options).is_err() && V5.check(options).is_ok());
+        for (puback, level) in [
+            (&b"\x40\x02\x00\x01"[..], None),
+            (b"\x40\x04\x00\x01\x10\x00", None),
+            (
+                b"\x40\x1b\x00\x01\x00\x17\x1f\x00\x02hi\x26\x00\x01x\x00\x00\x26\x00\x05level\x00\x02os",
+                Some(AckLevel::Os),
+            ),
+            (b"\x40\x0a\x00\x01\x00\x06\x26\x00\x05lev", None),
+        ] {
+            assert_eq!(V5.level(puback), level, "{puback:?}");
+        }
+    }
+
+    #[test]
     fn a_window_beyond_what_the_broker_takes_is_refused_at_once() {
         let connack = b"\x20\x0c\x00\x00\x09\x22\x00\x0a\x13\xff\xff\x21\x00\x14";
         let of = |window| Mqtt {
@@ -438,12 +538,12 @@ mod tests {
     #[test]
     fn a_message_with_qos_1_gets_a_receipt_with_its_number() {
         for wire in [V3, V5] {
-            let mut frame = written(|out| wire.publish("a", b"hi", true, out));
+            let mut frame = written(|out| wire.publish("a", b"hi", PublishOptions::ACKED, out));
             let payload_at = frame.len() - 2;
-            wire.identify(&mut frame, payload_at, 0x0506);
+            wire.identify(&mut frame, payload_at, PublishOptions::ACKED, 0x0506);
             let receipt = written(|out| wire.receipt(&frame, out));
             assert_eq!(receipt, [PUBACK, 2, 5, 7]);
-            let frame = written(|out| wire.publish("a", b"hi", false, out));
+            let frame = written(|out| wire.publish("a", b"hi", PublishOptions::PLAIN, out));
             assert!(written(|out| wire.receipt(&frame, out)).is_empty());
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::protocol::{AckCount, Protocol, WireEvent};
+use super::protocol::{AckCount, Protocol, PublishOptions, WireEvent};
 use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
@@ -11,6 +11,13 @@ pub(crate) struct Nats;
 impl Protocol for Nats {
     fn separator(&self) -> char {
         '.'
+    }
+
+    fn check(&self, options: PublishOptions) -> Result<(), &'static str> {
+        match options.retain || options.level.is_some() {
+            true => Err("--retain and --ack are for dallal and MQTT"),
+            false => Ok(()),
+        }
     }
 
     fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
@@ -33,7 +40,7 @@ impl Protocol for Nats {
         1
     }
 
-    fn publish(&self, topic: &str, payload: &[u8], _acked: bool, out: &mut Vec<u8>) {
+    fn publish(&self, topic: &str, payload: &[u8], _: PublishOptions, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("PUB {topic} {}\r\n", payload.len()).as_bytes());
         out.extend_from_slice(payload);
         out.extend_from_slice(b"\r\n");
@@ -119,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_published_message_says_its_length() {
-        let out = written(|out| Nats.publish("a", b"hi", false, out));
+        let out = written(|out| Nats.publish("a", b"hi", PublishOptions::PLAIN, out));
         assert_eq!(out, b"PUB a 2\r\nhi\r\n");
     }
 

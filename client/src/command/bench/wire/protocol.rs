@@ -6,7 +6,35 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use client::Credential;
+use client::{AckLevel, Credential};
+
+/// How the messages of a run are published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PublishOptions {
+    /// Each is acknowledged.
+    pub(crate) acked: bool,
+    /// Each is retained.
+    pub(crate) retain: bool,
+    /// The level that each acknowledgement waits for, if they ask for one.
+    pub(crate) level: Option<AckLevel>,
+}
+
+impl PublishOptions {
+    pub(crate) const PLAIN: Self = Self {
+        acked: false,
+        retain: false,
+        level: None,
+    };
+    pub(crate) const RETAINED: Self = Self {
+        retain: true,
+        ..Self::PLAIN
+    };
+    #[cfg(test)]
+    pub(crate) const ACKED: Self = Self {
+        acked: true,
+        ..Self::PLAIN
+    };
+}
 
 /// One protocol.
 pub(crate) trait Protocol: Debug + Sync {
@@ -35,6 +63,11 @@ pub(crate) trait Protocol: Debug + Sync {
         usize::MAX
     }
 
+    /// Checks that messages can be published so; the error says why not.
+    fn check(&self, _options: PublishOptions) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// Encodes the handshake; answered by one [`WireEvent::Confirm`] unless it is empty. `acked`
     /// asks for acknowledgements, in protocols where that is an option of the connection.
     fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>);
@@ -60,11 +93,23 @@ pub(crate) trait Protocol: Debug + Sync {
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize;
 
     /// Appends one message to `out`.
-    fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>);
+    fn publish(&self, topic: &str, payload: &[u8], options: PublishOptions, out: &mut Vec<u8>);
 
     /// Sets the packet number of an acknowledged message whose payload is at `payload_at` of
-    /// `frame`.
-    fn identify(&self, _frame: &mut [u8], _payload_at: usize, _number: u64) {}
+    /// `frame`, which was published with these options.
+    fn identify(
+        &self,
+        _frame: &mut [u8],
+        _payload_at: usize,
+        _options: PublishOptions,
+        _number: u64,
+    ) {
+    }
+
+    /// The level in an acknowledgement, given as a whole frame, if it says one.
+    fn level(&self, _frame: &[u8]) -> Option<AckLevel> {
+        None
+    }
 
     /// Encodes a ping; answered by one [`WireEvent::Confirm`] after everything sent before.
     fn ping(&self, out: &mut Vec<u8>);

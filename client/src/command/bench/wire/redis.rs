@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::protocol::{AckCount, Protocol, WireEvent};
+use super::protocol::{AckCount, Protocol, PublishOptions, WireEvent};
 use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
@@ -15,6 +15,13 @@ const MAX_ELEMENTS: usize = 8;
 impl Protocol for Redis {
     fn subscribers_may_publish(&self) -> bool {
         false
+    }
+
+    fn check(&self, options: PublishOptions) -> Result<(), &'static str> {
+        match options.retain || options.level.is_some() {
+            true => Err("--retain and --ack are for dallal and MQTT"),
+            false => Ok(()),
+        }
     }
 
     fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
@@ -31,7 +38,7 @@ impl Protocol for Redis {
         topics.len()
     }
 
-    fn publish(&self, topic: &str, payload: &[u8], _acked: bool, out: &mut Vec<u8>) {
+    fn publish(&self, topic: &str, payload: &[u8], _: PublishOptions, out: &mut Vec<u8>) {
         out.extend_from_slice(b"*3\r\n");
         for part in [b"PUBLISH", topic.as_bytes(), payload] {
             bulk(part, out);
@@ -130,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_number_acknowledges_one_message() {
-        let out = written(|out| Redis.publish("a", b"hi", true, out));
+        let out = written(|out| Redis.publish("a", b"hi", PublishOptions::ACKED, out));
         assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$2\r\nhi\r\n");
         check(&Redis, b":12\r\n", &WireEvent::Ack(AckCount::One));
     }

@@ -1,5 +1,7 @@
 //! Lines and numbers in text protocols.
 
+use client::AckLevel;
+
 use super::protocol::WireEvent;
 
 /// The first line without its end, and its size with the end.
@@ -14,6 +16,14 @@ pub(super) fn head(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
     let (line, _) = first_line(bytes)?;
     Some((line, end + 4))
+}
+
+/// The value of the attribute `level` in the line of a receipt, which has no other text that could be taken for it.
+pub(super) fn level(line: &[u8]) -> Option<AckLevel> {
+    const KEY: &[u8] = b"level=";
+    let value = &line[memchr::memmem::find(line, KEY)? + KEY.len()..];
+    let end = memchr::memchr2(b';', b' ', value)?;
+    AckLevel::parse(&value[..end]).ok()
 }
 
 /// Parses a decimal number.

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::ops::Range;
 
-use client::Credential;
+use client::{AckLevel, Credential};
 use tungstenite::ClientRequestBuilder;
 use tungstenite::error::UrlError;
 use tungstenite::handshake::client::generate_request;
@@ -11,8 +11,8 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::line::LineProtocol;
-use super::protocol::{Protocol, WireEvent};
-use super::text::{head, refused};
+use super::protocol::{Protocol, PublishOptions, WireEvent};
+use super::text::{self, head, refused};
 
 /// The mask of a client's frames. A mask of zeros leaves the payload unchanged, so that frames can
 /// be prepared.
@@ -65,8 +65,14 @@ impl Protocol for WebSocket {
         confirms
     }
 
-    fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
-        frame(out, |out| LineProtocol.publish(topic, payload, acked, out));
+    fn publish(&self, topic: &str, payload: &[u8], options: PublishOptions, out: &mut Vec<u8>) {
+        frame(out, |out| {
+            LineProtocol.publish(topic, payload, options, out)
+        });
+    }
+
+    fn level(&self, frame: &[u8]) -> Option<AckLevel> {
+        text::level(frame)
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
@@ -189,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_request_is_a_frame_with_a_mask_of_zeros() {
-        let out = written(|out| websocket().publish("a", b"hi", false, out));
+        let out = written(|out| websocket().publish("a", b"hi", PublishOptions::PLAIN, out));
         assert_eq!(out, b"\x81\x8d\0\0\0\0PUBLISH a hi\n");
     }
 }
