@@ -17,6 +17,7 @@ use crate::storage::frame::FrameKind;
 use crate::storage::log::NewFrame;
 use crate::storage::store::Store;
 use crate::storage::{NotKept, now_ms};
+use crate::sync::RwLock;
 
 use past::Past;
 use topic::{KeptRun, KeptTopic};
@@ -32,6 +33,9 @@ const LEAST_RUNS: u64 = 4096;
 pub(crate) struct History {
     store: Arc<Store>,
     topics: KeptTopics,
+    /// Held by publishers until what they have appended is known to its topic. Lock order: before the end of the log, and
+    /// before a topic.
+    appending: RwLock<()>,
 }
 
 /// Messages of one topic that are to be kept: lines, one after the other.
@@ -48,7 +52,11 @@ pub(crate) struct KeptLines {
 
 impl History {
     pub(crate) fn new(store: Arc<Store>, topics: KeptTopics) -> Self {
-        Self { store, topics }
+        Self {
+            store,
+            topics,
+            appending: RwLock::new(()),
+        }
     }
 
     /// The topic, if it keeps what is published on it.
@@ -84,6 +92,7 @@ impl History {
                 NewFrame::new(FrameKind::Lines { qos: group[0].qos }, count, body)
             })
             .collect();
+        let _appending = self.appending.read();
         let first = self.store.append_lines(&frames, admitted)?;
         let mut next = first;
         for lines in all {
@@ -100,7 +109,9 @@ impl History {
     /// Forgets what is too old, and topics that have nothing more. Returns the number of the oldest message that is kept,
     /// or one behind all.
     pub(crate) fn forget_old(&self) -> io::Result<u64> {
-        let mut oldest = u64::MAX;
+        // Whatever is appended later comes behind this one, and what was before is known to its topic once the lock is had.
+        let mut oldest = self.store.log().next();
+        drop(self.appending.write());
         let mut younger = Younger::default();
         for topic in self.topics.all.read().values() {
             self.forget_old_of(topic, &mut younger)?;

@@ -44,7 +44,7 @@ fn advice(level: AckLevel, is_retained: bool) -> &'static str {
     match level {
         AckLevel::Mem if is_retained => "the broker keeps nothing: start it with --data DIR",
         AckLevel::Mem => {
-            "what is not retained is not kept: give -r, and start the broker with --data DIR"
+            "the topic keeps nothing: give -r, or start the broker with --data DIR and a rule --keep for it"
         }
         AckLevel::Os | AckLevel::Disk => {
             "the disk of the broker has failed: its operator finds the reason in its log"
@@ -103,8 +103,8 @@ mod tests {
             DISK,
             &receipt(1, mem),
             false,
-            "client: your message was published, but only at level mem, not disk; what is not \
-             retained is not kept: give -r, and start the broker with --data DIR",
+            "client: your message was published, but only at level mem, not disk; the topic \
+             keeps nothing: give -r, or start the broker with --data DIR and a rule --keep for it",
         );
         check_failure(
             AckLevel::Os,
