@@ -1,6 +1,7 @@
 //! Promises of `docs/storage.md`: what outlives the broker.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -139,42 +140,71 @@ fn messages_of_all_wires_are_kept_with_their_quality_of_service() {
     assert_eq!(client.message().topic, "zero");
 }
 
-/// Values of some topics, published as fast as they are acknowledged.
+/// Numbers from one on, published as fast as they are acknowledged.
 struct Publisher {
     stream: TcpStream,
     lines: BufReader<TcpStream>,
-    /// How many are acknowledged.
+    /// The line of a number.
+    line: fn(usize) -> String,
+    /// How many of all publishers are acknowledged.
     acknowledged: Arc<AtomicUsize>,
 }
 
 /// Messages that are on their way at a time.
-const WINDOW: usize = 32;
+const WINDOW: usize = 8;
+/// Topics of retained messages.
 const TOPICS: usize = 8;
+/// A number that is a multiple of this clears its topic.
+const CLEARS: usize = 10;
+
+/// Publishers of topics that keep messages. The topic of a number tells the publisher and the number.
+const KEPT: [fn(usize) -> String; 3] = [
+    |number| format!("PUBLISH {} {number}\n", kept_topic(0, number)),
+    |number| format!("@ack=os PUBLISH {} {number}\n", kept_topic(1, number)),
+    |number| {
+        let topic = kept_topic(2, number);
+        format!("@retain;ack=disk PUBLISH {topic} {number}\n")
+    },
+];
+
+fn kept_topic(publisher: usize, number: usize) -> String {
+    format!("kept/{publisher}/{}", number % 4)
+}
+
+/// A message that is retained, or clears what was, with each level in turn.
+fn retained_line(number: usize) -> String {
+    let level = ["", ";ack=os", ";ack=disk"][number % 3];
+    let topic = number % TOPICS;
+    match number.is_multiple_of(CLEARS) {
+        true => format!("@retain{level} PUBLISH t{topic}\n"),
+        false => format!("@retain{level} PUBLISH t{topic} {number}\n"),
+    }
+}
 
 impl Publisher {
-    fn connect(broker: &TestBroker) -> Self {
+    fn connect(
+        broker: &TestBroker,
+        line: fn(usize) -> String,
+        acknowledged: &Arc<AtomicUsize>,
+    ) -> Self {
         let stream = TcpStream::connect(broker.address()).expect("it listens");
         let lines = BufReader::new(stream.try_clone().expect("a descriptor"));
+        let acknowledged = acknowledged.clone();
         Self {
             stream,
             lines,
-            acknowledged: Arc::default(),
+            line,
+            acknowledged,
         }
     }
 
     /// Publishes until the broker is gone. Returns how many numbers from `first` on were acknowledged, and how many
-    /// were sent. A number that is a multiple of 10 clears its topic.
+    /// were sent.
     fn run(mut self, first: usize) -> (usize, usize) {
         let (mut sent, mut acknowledged) = (0, 0);
         loop {
             while sent < acknowledged + WINDOW {
-                let number = first + sent;
-                let value = if number.is_multiple_of(10) {
-                    String::new()
-                } else {
-                    format!(" {number}")
-                };
-                let line = format!("@retain PUBLISH t{}{value}\n", number % TOPICS);
+                let line = (self.line)(first + sent);
                 if self.stream.write_all(line.as_bytes()).is_err() {
                     return (acknowledged, sent);
                 }
@@ -185,61 +215,195 @@ impl Publisher {
                 Ok(len) if len > 0 && line.ends_with('\n') => {}
                 _ => return (acknowledged, sent),
             }
-            let count = line
-                .strip_prefix("PUBACK ")
-                .and_then(|rest| rest.split(' ').next());
-            acknowledged = count.and_then(|it| it.parse().ok()).expect("a receipt");
-            self.acknowledged.store(acknowledged, Ordering::Relaxed);
+            assert!(!line.starts_with("@level=mem"), "{line}");
+            let count = line.rsplit_once("PUBACK ").map(|(_, counts)| counts);
+            let count = count.and_then(|counts| counts.split(' ').next());
+            let now = count.and_then(|it| it.parse().ok()).expect("a receipt");
+            self.acknowledged
+                .fetch_add(now - acknowledged, Ordering::Relaxed);
+            acknowledged = now;
         }
     }
 }
 
-/// Fifty kills under load: each topic has the value that was acknowledged last, or one that was sent after it.
-#[test]
-fn a_broker_that_is_killed_loses_nothing_acknowledged() {
-    let folder = folder();
-    let mut random = Random::new(17);
-    let mut next = 1;
-    let mut before: BTreeMap<usize, usize> = BTreeMap::new();
-    for life in 0..50 {
-        let broker = broker(folder.path());
-        let publisher = Publisher::connect(&broker);
-        let (so_far, enough) = (publisher.acknowledged.clone(), 1 + random.below(400));
-        let running = thread::spawn(move || publisher.run(next));
-        eventually("the broker is under load", || {
-            so_far.load(Ordering::Relaxed) >= enough
-        });
-        killed(broker);
-        let (acknowledged, sent) = running.join().expect("no panic");
-        let broker = self::broker(folder.path());
-        let found = retained(&broker);
+/// What publishers have been told before a kill, by their first numbers.
+struct Told {
+    first: usize,
+    acknowledged: usize,
+    sent: usize,
+}
+
+/// The values of topics that retain one.
+#[derive(Default)]
+struct RetainedValues(BTreeMap<usize, usize>);
+
+impl RetainedValues {
+    /// Each topic has the value that was acknowledged last, or one that was sent after it.
+    #[track_caller]
+    fn check(&mut self, broker: &TestBroker, told: &Told) {
+        let found = retained(broker);
+        let unsure = told.first + told.acknowledged..told.first + told.sent;
         for topic in 0..TOPICS {
             let of_topic =
                 |range: std::ops::Range<usize>| range.filter(move |it| it % TOPICS == topic);
-            // What the topic may have: the last acknowledged, or what was sent after that.
-            let last = of_topic(next..next + acknowledged).next_back();
-            let last = last.or_else(|| before.get(&topic).copied());
-            let mut may_have: Vec<usize> = of_topic(next + acknowledged..next + sent).collect();
+            let last = of_topic(told.first..unsure.start).next_back();
+            let last = last.or_else(|| self.0.get(&topic).copied());
+            let mut may_have: Vec<usize> = of_topic(unsure.clone()).collect();
             may_have.extend(last);
             let value = found
                 .get(&format!("t{topic}"))
                 .map(|it| it.parse::<usize>().expect("a number"));
             let is_right = match value {
                 Some(value) => may_have.contains(&value),
-                None => last.is_none() || may_have.iter().any(|it| it.is_multiple_of(10)),
+                None => last.is_none() || may_have.iter().any(|it| it.is_multiple_of(CLEARS)),
             };
             assert!(
                 is_right,
-                "life {life}: t{topic} has {value:?}, and may have {may_have:?}"
+                "t{topic} has {value:?}, and may have {may_have:?}"
             );
             match value {
-                Some(value) => before.insert(topic, value),
-                None => before.remove(&topic),
+                Some(value) => self.0.insert(topic, value),
+                None => self.0.remove(&topic),
             };
         }
-        next += sent;
-        killed(broker);
     }
+}
+
+/// The messages of topics that keep all.
+struct KeptMessages {
+    /// Publisher and number of each, in the order of the log.
+    all: Vec<(usize, usize)>,
+    /// The position behind them.
+    end: String,
+}
+
+impl KeptMessages {
+    /// What was not there before is of each publisher what it has sent, in that order and without a hole, and no less
+    /// than was acknowledged.
+    #[track_caller]
+    fn check(&mut self, broker: &TestBroker, told: &[Told]) {
+        let (new, end) = kept_since(broker, &self.end);
+        for (publisher, told) in told.iter().enumerate() {
+            let numbers = new.iter().filter(|message| message.0 == publisher);
+            let numbers: Vec<usize> = numbers.map(|message| message.1).collect();
+            let expected: Vec<usize> = (told.first..told.first + numbers.len()).collect();
+            assert_eq!(numbers, expected, "those of publisher {publisher}");
+            assert!((told.acknowledged..=told.sent).contains(&numbers.len()));
+        }
+        self.all.extend(new);
+        self.end = end;
+    }
+
+    #[track_caller]
+    fn check_all(&self, broker: &TestBroker) {
+        let (all, _) = kept_since(broker, "start");
+        let differs = all
+            .iter()
+            .zip(&self.all)
+            .position(|(it, before)| it != before);
+        assert_eq!(
+            differs,
+            None,
+            "of {} that were there before",
+            self.all.len()
+        );
+        assert_eq!(all.len(), self.all.len());
+    }
+}
+
+/// The messages behind a position, and the last position.
+#[track_caller]
+fn kept_since(broker: &TestBroker, since: &str) -> (Vec<(usize, usize)>, String) {
+    let mut client = broker.connect();
+    client.send(format!("@since={since};until=now SUBSCRIBE kept/#"));
+    // Nothing is missing: that would be told here.
+    client.expect("SUBACK kept/#");
+    let mut messages = Vec::new();
+    loop {
+        let line = client.read_line();
+        if let Some(end) = line.strip_prefix("END kept/# ") {
+            return (messages, end.to_owned());
+        }
+        let (attributes, message) = line.split_once(" MESSAGE ").expect("a message");
+        assert!(attributes.starts_with("@pos=") && attributes.ends_with(";past"));
+        let (topic, number) = message.split_once(' ').expect("a value");
+        let publisher = topic.split('/').nth(1).expect("a level");
+        let publisher = publisher.parse().expect("a number");
+        let number = number.parse().expect("a number");
+        assert_eq!(topic, kept_topic(publisher, number));
+        messages.push((publisher, number));
+    }
+}
+
+/// Fifty kills under load, or as many as the environment variable STORE_KILLS says. Publishers ask for different levels;
+/// what they were told is there afterwards.
+#[test]
+fn a_broker_that_is_killed_loses_nothing_acknowledged() {
+    let kills = env::var("STORE_KILLS").map_or(50, |kills| kills.parse().expect("a number"));
+    let folder = folder();
+    let start = || {
+        let data = folder.path().to_str().expect("a path of text");
+        TestBroker::with_args(&["--data", data, "--keep", "kept/#=all"])
+    };
+    let mut random = Random::new(17);
+    let mut values = RetainedValues::default();
+    let mut broker = start();
+    let mut kept = KeptMessages {
+        all: Vec::new(),
+        end: kept_since(&broker, "start").1,
+    };
+    let lines = [&[retained_line as fn(usize) -> String], &KEPT[..]].concat();
+    let mut firsts = vec![1; lines.len()];
+    let mut acknowledged = vec![0; lines.len()];
+    for kill in 1..=kills {
+        let so_far = Arc::default();
+        let publishers: Vec<_> = firsts
+            .iter()
+            .zip(&lines)
+            .map(|(&first, &line)| {
+                let publisher = Publisher::connect(&broker, line, &so_far);
+                thread::spawn(move || (first, publisher.run(first)))
+            })
+            .collect();
+        let enough = 1 + random.below(600);
+        eventually("the broker is under load", || {
+            so_far.load(Ordering::Relaxed) >= enough
+        });
+        killed(broker);
+        let told: Vec<Told> = publishers
+            .into_iter()
+            .map(|publisher| {
+                let (first, (acknowledged, sent)) = publisher.join().expect("no panic");
+                Told {
+                    first,
+                    acknowledged,
+                    sent,
+                }
+            })
+            .collect();
+        broker = start();
+        values.check(&broker, &told[0]);
+        kept.check(&broker, &told[1..]);
+        for (at, told) in told.iter().enumerate() {
+            firsts[at] += told.sent;
+            acknowledged[at] += told.acknowledged;
+        }
+        // Every other process only starts.
+        if kill % 2 == 0 {
+            killed(broker);
+            broker = start();
+        }
+        if kill % (kills / 2).max(1) == 0 {
+            kept.check_all(&broker);
+        }
+        if kill % 50 == 0 {
+            println!("{kill} kills; acknowledged of each publisher: {acknowledged:?}");
+        }
+    }
+    assert!(
+        acknowledged.iter().all(|&it| it >= kills),
+        "{acknowledged:?}"
+    );
 }
 
 /// A disk that is full: what would be kept is refused and told, everything else goes on, and it recovers by itself.
