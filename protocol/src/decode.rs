@@ -805,6 +805,11 @@ mod tests {
         check(Request::Ping { token: b"a\r" }, b"PING a\r\r\n");
         check_reply(Reply::Pong { token: b"\r" }, b"PONG \r\r\n");
         check_reply(Reply::SubAck { filter: b"a\r" }, b"SUBACK a\r\r\n");
+        let end = Reply::End {
+            filter: b"a\r",
+            position: None,
+        };
+        check_reply(end, b"END a\r\r\n");
     }
 
     #[test]

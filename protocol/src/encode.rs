@@ -98,7 +98,7 @@ impl Reply<'_> {
                 out.extend_from_slice(filter);
                 match position {
                     Some(position) => line(out, format_args!(" {position}\n")),
-                    None => out.push(b'\n'),
+                    None => end(out),
                 }
             }
             Self::Gap { count } => line(out, format_args!("{} {count}\n", Verb::Gap)),
