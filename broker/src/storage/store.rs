@@ -163,7 +163,7 @@ impl Store {
         Self::open_extent(disk, lock, segment_bytes, Extent::Needed, apply)
     }
 
-    pub(super) fn open_extent(
+    pub(crate) fn open_extent(
         disk: Arc<dyn Disk>,
         lock: Option<OwnedFd>,
         segment_bytes: u64,

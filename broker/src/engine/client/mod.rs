@@ -21,6 +21,8 @@ mod receipts;
 mod restriction;
 mod rights;
 mod security;
+#[cfg(test)]
+mod slow_disk;
 mod subscribe;
 mod usage;
 

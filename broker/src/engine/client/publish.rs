@@ -358,6 +358,9 @@ impl Client<'_> {
             },
             None => None,
         };
+        let is_kept = self
+            .dispatch
+            .keep_ahead(&line, options.publish, options.asked);
         // Lock order: retained messages, then the subscribers' outboxes. Locked until the message is
         // delivered, so that a client that subscribes meanwhile receives it exactly once: as the
         // retained message or by delivery.
@@ -372,6 +375,11 @@ impl Client<'_> {
                     return Err(self.not_retained(full, whose.as_ref()));
                 }
             }
+        }
+        if !is_kept? {
+            // It is retained, as the log has it, and not delivered; the client loses its connection.
+            self.account.accept(0);
+            return Ok(0);
         }
         let copies = self.add(&line, options.publish, options.asked)?;
         self.dispatch.deliver(buffer);

@@ -537,7 +537,7 @@ fn is_private(filter: Filter<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashSet;
     use std::thread;
 
@@ -551,7 +551,7 @@ mod tests {
     use crate::sync::{AtomicBool, Ordering};
 
     /// Subscribes like a wire that answers each filter; returns the number refused.
-    fn subscribe(client: &mut Client<'_>, filters: &[&str]) -> u64 {
+    pub(in crate::engine::client) fn subscribe(client: &mut Client<'_>, filters: &[&str]) -> u64 {
         let filters = filters.iter().map(|text| (*text, Filter::parse(*text)));
         client.subscribe(filters, None, |answering, text, subscribed| {
             let answer = match subscribed {

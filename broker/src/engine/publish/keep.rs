@@ -8,7 +8,7 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use protocol::{AckLevel, Topic};
+use protocol::{AckLevel, MessageLine, Topic};
 
 use crate::engine::history::KeptLines;
 use crate::engine::history::topic::KeptTopic;
@@ -66,7 +66,30 @@ impl Dispatch {
         Ok(true)
     }
 
-    /// The same for one that follows the last one on its topic. Returns false if there is no room.
+    /// Keeps a message that is added next, if its topic keeps messages, for a caller that adds it under a lock: the disk is
+    /// not written to under that. Room was made for it, and nothing else waits to be delivered. Returns false if that
+    /// fails.
+    pub(crate) fn keep_ahead(
+        &mut self,
+        line: &MessageLine<'_>,
+        options: PublishOptions,
+        asked: Option<AckLevel>,
+    ) -> Result<bool, NotKept> {
+        let history = self.router.history().cloned();
+        let topic = history.map_or(Ok(None), |history| history.topic(line.topic))?;
+        let Some(topic) = topic else {
+            return Ok(true);
+        };
+        line.encode(&mut self.batch.beside);
+        let bytes = 0..self.batch.beside.len();
+        let added = self.add_kept(&topic, Place::Beside, &bytes, options, asked);
+        let is_kept = added.map(|()| self.keep(&[]));
+        self.batch.beside.clear();
+        self.batch.kept.is_ahead = is_kept == Ok(true);
+        is_kept
+    }
+
+    /// Takes room for a message that follows the last one on its topic, and notes it. Returns false if there is none.
     #[inline(never)]
     pub(super) fn repeat_kept(&mut self, end: usize) -> bool {
         let (Some(history), Some(last)) = (self.router.history(), self.batch.kept.lines.last_mut())

@@ -429,7 +429,9 @@ impl Dispatch {
         asked: Option<AckLevel>,
     ) -> Result<Added, NotKept> {
         self.batch.kept.is_last = false;
-        if let Some(topic) = &known.kept {
+        if let Some(topic) = &known.kept
+            && !mem::take(&mut self.batch.kept.is_ahead)
+        {
             let kept = self.add_kept(topic, place, &bytes, options, asked);
             if let (Err(_), Some(item)) = (kept, self.cache.at(self.place)) {
                 // It was counted when its route was found.

@@ -2,6 +2,8 @@
 //! purpose, or loses what no sync has covered.
 
 #[cfg(test)]
+pub(crate) mod gated;
+#[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod system;
 
