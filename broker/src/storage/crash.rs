@@ -383,6 +383,31 @@ fn damage_after_a_clean_end_loses_nothing_else() {
     assert_eq!(state.len(), 3);
 }
 
+/// Invariants 1 and 7: a kill after a start that has found damage, before or after more was kept.
+#[test]
+fn what_a_start_finds_behind_damage_the_next_ones_find() {
+    for (is_followed, at) in [(false, 60), (true, 60), (true, 230)] {
+        let mut scene = Scene::new();
+        for n in 0..4 {
+            scene.keep(&retained(n, b"x")).expect("kept");
+        }
+        scene.store.close().expect("it closes");
+        let name = "log/00000000000000000001.log";
+        scene.disk.damage(name, |bytes| bytes[at] ^= 1);
+        let mut disk = scene.disk.killed();
+        for life in 0..3 {
+            let (store, _, state) = open(&disk).expect("content is no reason not to start");
+            let more = if is_followed { life } else { 0 };
+            assert_eq!(state.len(), 3 + more, "{life}");
+            if is_followed {
+                let topic = 10 + life as u8;
+                store.keep(&retained(topic, b"y")).expect("kept");
+            }
+            disk = disk.killed();
+        }
+    }
+}
+
 /// Invariant 8.
 #[test]
 fn a_store_opens_whatever_is_missing_or_cut_off() {

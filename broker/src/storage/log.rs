@@ -92,17 +92,29 @@ pub(crate) enum NotKept {
 }
 
 impl Log {
-    /// Begins a segment at the sequence number `next`, behind all that earlier processes have left.
+    /// Begins a segment at the sequence number `next`, behind all that earlier processes have left. After damage it is said
+    /// there that all of that was durable.
     pub(crate) fn begin(
         disk: Arc<dyn Disk>,
         segment_bytes: u64,
         generation: u32,
         next: u64,
         time_ms: u64,
+        is_damaged: bool,
     ) -> io::Result<Self> {
-        let file = disk.create(&segment_name(next))?;
+        let file = disk.create(MAKING)?;
         file.reserve(segment_bytes)?;
-        let first = Arc::new(LogSegment::new(next, file, segment_bytes));
+        let first = LogSegment::new(next, file, segment_bytes);
+        let end = match is_damaged {
+            true => seal(&first, generation, time_ms)?,
+            false => 0,
+        };
+        // One that had this name may say the same, and must not go before this one is whole.
+        disk.rename(MAKING, &segment_name(next))?;
+        if is_damaged {
+            disk.sync_folder(FOLDER)?;
+        }
+        let first = Arc::new(first);
         let names = disk.names(FOLDER)?;
         let earlier = names.iter().filter_map(|name| segment_first(name));
         let mut readable: BTreeMap<_, _> = earlier.map(|first| (first, None)).collect();
@@ -113,7 +125,7 @@ impl Log {
             generation,
             tail: Mutex::new(Tail {
                 segments: vec![first],
-                end: 0,
+                end,
                 next,
                 time_ms,
                 is_marked: true,
@@ -509,6 +521,29 @@ impl Tail {
     fn current(&self) -> &LogSegment {
         self.segments.last().expect("there is always one")
     }
+}
+
+/// Writes two marks at the beginning of a segment, the second of which says that the first is durable, and so all segments
+/// before. Returns where they end.
+fn seal(segment: &LogSegment, generation: u32, time_ms: u64) -> io::Result<u64> {
+    let mut end = 0;
+    for synced_to in [0, HEADER_BYTES as u32] {
+        let mut mark = FrameHeader::new(FrameKind::Mark, segment.first, 0);
+        mark.time_ms = time_ms;
+        mark.generation = generation;
+        mark.synced_to = synced_to;
+        write_all(&*segment.file, &[&mark.encode()], end)?;
+        end += HEADER_BYTES as u64;
+    }
+    segment.file.sync()?;
+    segment.marks.note(Mark {
+        sequence: segment.first,
+        time_ms,
+        at: 0,
+    });
+    // Relaxed: no other thread has it yet.
+    segment.synced_to.store(end, Ordering::Relaxed);
+    Ok(end)
 }
 
 /// Milliseconds since 1970.

@@ -178,7 +178,7 @@ mod tests {
 
     fn begin(disk: &MemoryDisk, next: u64) -> Log {
         disk.make_folder("log").expect("no fault");
-        Log::begin(Arc::new(disk.clone()), SEGMENT_BYTES, 1, next, 0).expect("no fault")
+        Log::begin(Arc::new(disk.clone()), SEGMENT_BYTES, 1, next, 0, false).expect("no fault")
     }
 
     /// Appends frames of one to five entries, each of which is its number.

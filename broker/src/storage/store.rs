@@ -181,7 +181,7 @@ impl Store {
         let generation = match &format {
             Some(format) if format.is_clean && is_intact => before.max(recovered.generation),
             // Numbers that did not survive are given again. The generation tells them apart.
-            _ => before.max(recovered.generation) + 1,
+            _ => before.max(recovered.generation).saturating_add(1),
         };
         let id = format.map_or_else(Format::new_id, |format| Ok(format.id))?;
         let format = Format {
@@ -189,9 +189,18 @@ impl Store {
             generation,
             is_clean: false,
         };
-        format.write(&*disk)?;
         let (next, time_ms) = (recovered.next, recovered.time_ms);
-        let log = Log::begin(disk.clone(), segment_bytes, generation, next, time_ms)?;
+        let is_damaged = recovered.damages > 0;
+        let log = Log::begin(
+            disk.clone(),
+            segment_bytes,
+            generation,
+            next,
+            time_ms,
+            is_damaged,
+        )?;
+        // When the log says of what was damaged that it was durable: until then, a clean end does.
+        format.write(&*disk)?;
         let store = Self {
             disk,
             log,
