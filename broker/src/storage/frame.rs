@@ -13,6 +13,9 @@ pub(crate) const ALIGNMENT: usize = 8;
 /// The version of the format that this program writes, and the newest that it reads.
 const VERSION: u16 = 1;
 
+/// Sequence numbers are below this, so that counting on from one does not overflow, whatever a file says.
+pub(crate) const SEQUENCE_END: u64 = 1 << 63;
+
 const MAGIC: [u8; 4] = *b"dllF";
 
 /// What the body of a frame has.
@@ -110,11 +113,15 @@ impl FrameHeader {
             4 => FrameKind::Mark,
             _ => return None,
         };
+        let first = long(16);
+        if first >= SEQUENCE_END {
+            return None;
+        }
         Some(Self {
             kind,
             length: word(8),
             count: word(12),
-            first: long(16),
+            first,
             time_ms: long(24),
             generation: word(32),
             synced_to: word(36),
@@ -165,6 +172,17 @@ impl<'a> LogFrame<'a> {
         headers.any(|header| header.first >= next)
     }
 
+    /// The first frame behind a hole whose sequence number can follow: where it begins, and that number.
+    pub(crate) fn next_behind(bytes: &'a [u8], mut from: usize, next: u64) -> Option<(usize, u64)> {
+        loop {
+            let (at, frame) = Self::find(bytes, from + 1)?;
+            if frame.header.first >= next {
+                return Some((at, frame.header.first));
+            }
+            from = at;
+        }
+    }
+
     /// The first sound frame at or behind an offset, and where it begins.
     pub(crate) fn find(bytes: &'a [u8], from: usize) -> Option<(usize, Self)> {
         let starts = (from.next_multiple_of(ALIGNMENT)..bytes.len()).step_by(ALIGNMENT);
@@ -202,14 +220,14 @@ mod tests {
             time_ms: 5,
             generation: 6,
             synced_to: 7,
-            ..FrameHeader::new(FrameKind::State, u64::MAX - 8, 3)
+            ..FrameHeader::new(FrameKind::State, SEQUENCE_END - 8, 3)
         };
         let header = header.of(&[b"ab", b"", b"c"]);
         let mut bytes = header.encode().to_vec();
         bytes.extend_from_slice(b"abc");
         let frame = LogFrame::at(&bytes).expect("a frame");
         assert_eq!((frame.header, frame.body), (header, &b"abc"[..]));
-        assert_eq!((header.frame_bytes(), header.end()), (56, u64::MAX - 5));
+        assert_eq!((header.frame_bytes(), header.end()), (56, SEQUENCE_END - 5));
         assert_eq!(
             frame.header.of(&[b"abc"]),
             header,

@@ -143,6 +143,10 @@ impl<'a> LogReader<'a> {
         let Some(place) = &self.segment else {
             return Ok(false);
         };
+        // A damaged header may ask for more memory than there is.
+        if until > READ_BYTES && self.start + until as u64 > place.readable.file.len()? {
+            return Ok(false);
+        }
         let done = self.frame.end;
         self.bytes.drain(..done);
         self.start += done as u64;
@@ -249,6 +253,44 @@ mod tests {
             let found = log.end_of_generation(generation).expect("no fault");
             assert_eq!(found, end, "{generation}");
         }
+    }
+
+    #[test]
+    fn what_lies_behind_damage_is_found() {
+        let disk = MemoryDisk::default();
+        append(&begin(&disk, 1), 30);
+        let name = "log/00000000000000000001.log";
+        // The header of the second frame, behind the first and its mark.
+        let damaged = 2 * HEADER_BYTES + 8;
+        disk.damage(name, |bytes| bytes[damaged] ^= 1);
+        let log = begin(&disk, 91);
+        let mut reader = LogReader::new(&log);
+        check(&mut reader, 1);
+        for sequence in [2, 3] {
+            let found = reader.frame(sequence).expect("no fault");
+            assert!(found.is_none());
+        }
+        (4..=30).for_each(|n| check(&mut reader, n));
+        let mut reader = LogReader::new(&log);
+        check(&mut reader, 20);
+        check(&mut reader, 1);
+    }
+
+    /// Its checksum is right, and its length is that of no frame in the file.
+    #[test]
+    fn a_length_that_is_wrong_takes_no_memory() {
+        let disk = MemoryDisk::default();
+        let log = begin(&disk, 1);
+        append(&log, 1);
+        let mut header = FrameHeader::new(FrameKind::State, 1, 1).of(&[]);
+        header.length = u32::MAX;
+        let name = "log/00000000000000000001.log";
+        disk.damage(name, |bytes| {
+            bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
+        });
+        let mut reader = LogReader::new(&log);
+        assert!(reader.frame(1).expect("no fault").is_none());
+        assert!(reader.bytes.capacity() <= READ_BYTES);
     }
 
     #[test]

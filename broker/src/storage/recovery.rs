@@ -313,7 +313,7 @@ impl Scan<'_> {
             if self.is_at_end(found.next) {
                 break;
             }
-            let behind = next_behind(&self.bytes, self.end, found.next);
+            let behind = LogFrame::next_behind(&self.bytes, self.end, found.next);
             // A process that writes meanwhile has written what lies here before what lies behind it.
             if self.read_again(behind.map_or(self.used, |(at, _)| at), found.next)? {
                 continue;
@@ -412,17 +412,6 @@ impl Scan<'_> {
                 .get_or_insert_with(|| synced_to(bytes, end, first))
                 > end
             || (self.is_sealed)()
-    }
-}
-
-/// The first frame behind a hole whose sequence number can follow, and that number.
-fn next_behind(bytes: &[u8], mut from: usize, next: u64) -> Option<(usize, u64)> {
-    loop {
-        let (at, frame) = LogFrame::find(bytes, from + 1)?;
-        if frame.header.first >= next {
-            return Some((at, frame.header.first));
-        }
-        from = at;
     }
 }
 

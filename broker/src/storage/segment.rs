@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::sync::{AtomicU64, Mutex};
 
-use super::disk::DiskFile;
-use super::frame::{FrameHeader, HEADER_BYTES};
+use super::disk::{DiskFile, read_all};
+use super::frame::{FrameHeader, HEADER_BYTES, LogFrame, SEQUENCE_END};
 
 /// The folder of the segments.
 pub(crate) const FOLDER: &str = "log";
@@ -69,20 +69,42 @@ impl LogSegment {
 }
 
 impl ReadableSegment {
-    /// One of an earlier process, whose frames are found by reading their headers.
+    /// One of an earlier process, whose frames are found by reading their headers. Where there is none, more may lie
+    /// behind damage.
     pub(super) fn scanned(first: u64, file: Box<dyn DiskFile>) -> io::Result<Self> {
         let marks = SegmentMarks::default();
+        let len = file.len()?;
         let (mut at, mut next) = (0, first);
-        let mut bytes = [0; HEADER_BYTES];
-        while file.read_at(&mut bytes, at)? == HEADER_BYTES
-            && let Some(header) = FrameHeader::decode(&bytes)
-            && header.first >= next
-        {
-            marks.note(Mark {
+        let mut is_behind_hole = false;
+        while at < len {
+            let mut bytes = [0; HEADER_BYTES];
+            let read = file.read_at(&mut bytes, at)?;
+            let header = FrameHeader::decode(&bytes[..read]);
+            let follows = |header: &FrameHeader| {
+                header.first >= next && at + header.frame_bytes() as u64 <= len
+            };
+            let Some(header) = header.filter(follows) else {
+                // Read as a whole, as a start does. A start cuts off what lies behind the last frame, so that this is rare.
+                let all = read_all(&*file)?;
+                let behind = LogFrame::next_behind(&all, at as usize, next);
+                let Some((found, _)) = behind else {
+                    break;
+                };
+                at = found as u64;
+                is_behind_hole = true;
+                continue;
+            };
+            let mark = Mark {
                 sequence: header.first,
                 time_ms: header.time_ms,
                 at,
-            });
+            };
+            match is_behind_hole {
+                // No frame before the hole leads to it.
+                true => marks.0.lock().push(mark),
+                false => marks.note(mark),
+            }
+            is_behind_hole = false;
             at += header.frame_bytes() as u64;
             next = header.end();
         }
@@ -128,8 +150,14 @@ pub(crate) fn segment_name(first: u64) -> String {
 /// The sequence number in the name of a segment, without its folder.
 pub(crate) fn segment_first(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log")?;
+    sequence(digits)
+}
+
+/// The sequence number in the name of a file.
+pub(crate) fn sequence(digits: &str) -> Option<u64> {
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok())?
+    let number = is_number.then(|| digits.parse().ok())?;
+    number.filter(|number| *number < SEQUENCE_END)
 }
 
 #[cfg(test)]

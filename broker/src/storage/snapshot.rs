@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::disk::{Disk, DiskFile, ReadDisk, read_all, write_all};
 use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
 use super::record::{Apply, Record, records};
+use super::segment::sequence;
 
 /// The folder of the snapshots.
 pub(crate) const FOLDER: &str = "state";
@@ -150,6 +151,5 @@ fn unfinished_name(first: u64) -> String {
 
 fn first(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".snap")?;
-    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok())?
+    sequence(digits)
 }
