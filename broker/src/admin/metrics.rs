@@ -14,9 +14,9 @@ use prometheus_client::registry::{Registry, Unit};
 use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::clock::latency::{BOUNDS, Latencies};
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::stats::latency::{BOUNDS, Latencies};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -17,11 +17,11 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sendto};
 
+use crate::clock::latency::Latency;
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
-use crate::engine::stats::latency::Latency;
 use crate::net::datagram_socket::{DatagramSocket, LONGEST};
 use crate::wire::room::datagrams::{Action, DATAGRAM_BYTES, DatagramRoom};
 use crate::wire::room::{self, ASKING, Allowance, NotSaid, RateWindow, Room, Verdict};

@@ -241,8 +241,15 @@ mod tests {
         let disk = MemoryDisk::default();
         append(&begin(&disk, 1), 10);
         let next = |generation, next| {
-            Log::begin(Arc::new(disk.clone()), SEGMENT_BYTES, generation, next, 0)
-                .expect("no fault")
+            Log::begin(
+                Arc::new(disk.clone()),
+                SEGMENT_BYTES,
+                generation,
+                next,
+                0,
+                false,
+            )
+            .expect("no fault")
         };
         append(&next(1, 31), 10);
         // Nothing came in the second one.

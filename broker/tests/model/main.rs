@@ -20,7 +20,7 @@
 mod admin;
 #[path = "../../src/auth/mod.rs"]
 pub mod auth;
-#[path = "../../src/clock.rs"]
+#[path = "../../src/clock/mod.rs"]
 mod clock;
 #[path = "../../src/engine/mod.rs"]
 mod engine;

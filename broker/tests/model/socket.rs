@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use shuttle::rand::{self, Rng};
 
+use crate::clock::latency::Latency;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::Run;
 use crate::engine::outbox::{Outbox, Sink};
-use crate::engine::stats::latency::Latency;
 use crate::sync::{Condvar, Mutex};
 
 /// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says that

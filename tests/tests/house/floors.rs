@@ -51,7 +51,7 @@ const FLOORS: [&str; 40] = [
     "engine/event_client.rs",
     "engine/stored_messages.rs",
     "storage",
-    "clock.rs",
+    "clock",
     "sync.rs",
 ];
 

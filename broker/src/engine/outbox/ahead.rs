@@ -9,9 +9,9 @@ use protocol::{Filter, OverflowPolicy};
 
 use super::tests::{ENCODER, receipt};
 use super::{Outbox, Sink};
+use crate::clock::latency::Latency;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::run::Run;
-use crate::engine::stats::latency::Latency;
 use crate::sync::Mutex;
 
 /// Bytes that are made ready at a time.

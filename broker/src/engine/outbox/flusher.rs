@@ -14,8 +14,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::clock::latency::Latency;
 use crate::engine::outbox::Outbox;
-use crate::engine::stats::latency::Latency;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// The key of the event that stops the thread; no connection has this number.

@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use protocol::{Filter, OverflowPolicy};
 
 use crate::clock::Moment;
+use crate::clock::latency::Latency;
 use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::delivery::writer::PacketWriter;
@@ -16,7 +17,6 @@ use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::queue::{Data, Kind, SLICES};
 use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::run::Run;
-use crate::engine::stats::latency::Latency;
 use crate::sync::MutexGuard;
 
 use super::{Connected, FLUSH_BYTES, Inside, Outbox, OutboxState, Sink, finish, send, send_runs};

@@ -27,13 +27,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock::Moment;
+use crate::clock::latency::Latency;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::memfd::MemFd;
 use crate::engine::outbox::queue::{Queue, QueueLimits, SLICES, Stock};
 use crate::engine::outbox::run::{Redelivery, Run};
-use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 

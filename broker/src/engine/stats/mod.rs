@@ -1,7 +1,6 @@
-//! Statistics: the ledger of messages, their latency, topics, and the rate limit of warnings.
+//! Statistics: the ledger of messages, topics, and the rate limit of warnings.
 
 pub(crate) mod denials;
-pub(crate) mod latency;
 pub(crate) mod ledger;
 pub(crate) mod log_limit;
 pub(crate) mod metrics;

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use protocol::{Filter, OverflowPolicy};
 
 use crate::clock::Moment;
+use crate::clock::latency::Latency;
 use crate::engine::outbox::delivery::outgoing::{Outgoing, Span};
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::chunk::Chunk;
@@ -26,7 +27,6 @@ use crate::engine::outbox::queue::drop_log::DropLog;
 use crate::engine::outbox::queue::policies::{OverflowPolicies, TooManyPolicies};
 use crate::engine::outbox::receipt::Receipt;
 use crate::engine::outbox::run::{PublishOptions, Redelivery, Run};
-use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
 
 pub(crate) use chunk::{COPY_BELOW_BYTES, Data, Kind};

@@ -4,6 +4,8 @@
 //! nanoseconds. (A coarse clock would take five, but the tools that run the tests do not support it.)
 //! Timeouts and deadlines use `Instant` itself.
 
+pub(crate) mod latency;
+
 use std::time::{Duration, Instant};
 
 /// A timestamp.

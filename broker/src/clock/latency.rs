@@ -1,4 +1,5 @@
-//! Latency of copies: from the read of their message to the write of their last byte.
+//! Latency as a histogram: of copies, from the read of their message to the write of their last byte, and of syncs of the
+//! store.
 //!
 //! Nothing is updated for each message. A batch is recorded once for all copies sent without queueing,
 //! a chunk of a queue once for all its messages, with the age of the first.
@@ -29,7 +30,7 @@ pub(crate) const BOUNDS: [Duration; 18] = [
     Duration::from_secs(60),
 ];
 
-/// Number of copies by latency.
+/// Number of copies, or of syncs, by latency.
 #[derive(Default)]
 pub(crate) struct Latency {
     buckets: [AtomicU64; BOUNDS.len() + 1],
@@ -40,21 +41,21 @@ pub(crate) struct Latency {
 /// A snapshot of the figures.
 #[derive(Debug)]
 pub(crate) struct Latencies {
-    /// Copies in each bucket, not cumulative.
+    /// The number in each bucket, not cumulative.
     pub(crate) buckets: [u64; BOUNDS.len() + 1],
     /// The sum of all latencies, in seconds.
     pub(crate) total_s: f64,
 }
 
 impl Latency {
-    /// Records `copies` copies with this latency.
-    pub(crate) fn note(&self, time: Duration, copies: u64) {
+    /// Records `count` of them with this latency.
+    pub(crate) fn note(&self, time: Duration, count: u64) {
         // Relaxed: each number is valid by itself. A reader may see a bucket before the total.
         let bucket = BOUNDS.partition_point(|&bound| bound < time);
-        self.buckets[bucket].fetch_add(copies, Ordering::Relaxed);
+        self.buckets[bucket].fetch_add(count, Ordering::Relaxed);
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.total
-            .fetch_add(time.saturating_mul(copies), Ordering::Relaxed);
+            .fetch_add(time.saturating_mul(count), Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self) -> Latencies {
