@@ -366,6 +366,25 @@ fn receipts_of_kept_messages_say_how_safe_they_are() {
 
 /// A client sees of the past what it may subscribe to.
 #[test]
+fn a_message_that_cannot_be_kept_is_refused_whether_it_has_attributes_or_not() {
+    let folder = folder();
+    let broker = broker(folder.path(), &["--keep", "a/#=10", "--keep-topics", "1"]);
+    let mut subscriber = broker.subscribe("#");
+    let mut client = broker.connect();
+    client.send("PUBLISH a/1 x").expect("PUBACK 1 1");
+    for (number, line) in [(2, "PUBLISH a/2 x"), (3, "@ack=os PUBLISH a/2 x")] {
+        client.send(line);
+        client.expect(format!(
+            "ERROR too-many publish:{number} as many topics keep messages as --keep-topics allows; nothing was published"
+        ));
+        client.read_until_prefix(&format!("PUBACK {number} 0"));
+    }
+    let line = subscriber.read_line();
+    assert!(line.ends_with("MESSAGE a/1 x"), "{line}");
+    subscriber.expect_silence();
+}
+
+#[test]
 fn the_past_is_read_by_those_who_may_subscribe() {
     let folder = folder();
     let data = folder.path().to_str().expect("a path of text").to_owned();

@@ -353,11 +353,13 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                         bytes[end - 1] = b'\n';
                     }
                     Err(PublishError::Denied(denied)) => self.refuse_denied(bytes, &denied),
+                    Err(PublishError::NotKept(why)) => {
+                        self.refuse_publish(bytes, not_kept(why), &why.to_string());
+                    }
                     Err(
                         PublishError::BrokersOwn
                         | PublishError::Full(_)
                         | PublishError::OverLimit(_)
-                        | PublishError::NotKept(_)
                         | PublishError::BadAckLevel(_),
                     ) => {
                         self.inquire(bytes, topic, &payload, &attributes);
