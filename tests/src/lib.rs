@@ -2,7 +2,7 @@
 //! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`frames::FrameClient`] for raw
 //! frames of WebSocket, a [`NetworkProxy`] or a [`TlsFront`] between them, a [`Process`] for other
 //! programs, such as those in [`foreign`], [`Tmux`] for those that want a terminal, a [`Dialogue`] or a
-//! [`Session`] to play, a [`UsersFile`] for it, a
+//! [`Session`] to play, a [`UsersFile`] for it, a [`SmallDisk`] for its store, a
 //! [`JwtIssuer`], an [`Asker`] of the broker's own figures, and a [`Browser`].
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
@@ -26,6 +26,7 @@ mod programs;
 mod random;
 mod ruled;
 mod session;
+mod small_disk;
 pub mod source;
 mod tls_client;
 mod tls_front;
@@ -49,6 +50,7 @@ pub use programs::{example, installed, program};
 pub use random::Random;
 pub use ruled::RuledBroker;
 pub use session::Session;
+pub use small_disk::SmallDisk;
 pub use tls_client::{TlsClient, TlsOffer};
 pub use tls_front::{TlsFront, TlsManners};
 pub use tmux::Tmux;

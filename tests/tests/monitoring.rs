@@ -26,9 +26,11 @@ struct Exposed {
 }
 
 impl Exposed {
-    /// The figures of a broker with clients of two protocols.
+    /// The figures of a broker with a store and clients of two protocols.
     fn of_a_broker() -> Self {
-        let broker = TestBroker::start();
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().to_str().expect("a path of text");
+        let broker = TestBroker::with_args(&["--data", data]);
         let _ann = broker.subscribe("a");
         let mut scraper = broker.connect();
         scraper.write("GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n");

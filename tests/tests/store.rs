@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -14,7 +13,7 @@ use std::thread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::mqtt::{Mqtt, MqttClient};
-use tests::{Random, TestBroker, eventually, outcome, program};
+use tests::{Random, SmallDisk, TestBroker, eventually, outcome};
 
 /// A broker that keeps what it has in this folder.
 fn broker(data: &Path) -> TestBroker {
@@ -410,17 +409,8 @@ fn a_broker_that_is_killed_loses_nothing_acknowledged() {
 #[test]
 fn a_full_disk_refuses_what_would_be_kept_and_recovers_by_itself() {
     let folder = folder();
-    let place = folder.path().join("disk");
-    fs::create_dir(&place).expect("a folder");
-    // In namespaces of its own, so that the file system goes with the broker. There is room for one segment of the log,
-    // and for another without the file of others.
-    let script = "mount -t tmpfs -o size=140m,mode=700 disk \"$0\" && head -c 70000000 /dev/zero >\"$0/other\" && exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
-    command.arg(&place).arg(program("broker"));
-    command.args(["--port", "0", "--host", "127.0.0.1", "--data"]);
-    command.arg(place.join("data"));
-    let broker = TestBroker::of(&mut command);
+    let disk = SmallDisk::start(folder.path(), &[]);
+    let broker = &disk.broker;
     let mut client = broker.connect();
     let mut number = 0;
     let value = "x".repeat(60_000);
@@ -452,8 +442,7 @@ fn a_full_disk_refuses_what_would_be_kept_and_recovers_by_itself() {
         broker.subscribe(topic).expect(expected);
     };
     has("t/1");
-    let other = format!("/proc/{}/root{}/other", broker.pid(), place.display());
-    fs::remove_file(other).expect("the file system of the broker is seen through its process");
+    disk.make_room();
     client.send(format!("@retain PUBLISH t/{number} {value}"));
     client.expect_prefix("PUBACK ");
     has(&format!("t/{number}"));

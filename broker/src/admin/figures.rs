@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::store::StoreAnswer;
 use crate::clock::Moment;
 use crate::engine::Engine;
 
@@ -56,6 +57,8 @@ pub(crate) struct BrokerAnswer {
     subscriptions: usize,
     memory: MemoryFigures,
     retained: RetainedFigures,
+    /// None without one.
+    store: Option<StoreAnswer>,
 }
 
 /// Memory taken by queued messages and incomplete lines, in bytes.
@@ -93,6 +96,7 @@ impl BrokerAnswer {
                 max_count: retained.max_count,
                 max_bytes: retained.max_bytes,
             },
+            store: StoreAnswer::of(engine),
         }
     }
 }

@@ -17,6 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::clock::latency::{BOUNDS, Latencies};
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::storage::figures::StoreState;
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -43,6 +44,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     limits(figures, engine);
     orders(figures, engine);
     tls(figures, engine);
+    store(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
     text::encode(&mut written, &registry).expect("writing to a string does not fail");
@@ -312,12 +314,83 @@ fn tls(figures: &mut Registry, engine: &Engine) {
     }
 }
 
+/// Nothing without a store.
+fn store(figures: &mut Registry, engine: &Engine) {
+    let Some(store) = engine.store.get() else {
+        return;
+    };
+    let store = store.figures();
+    let is_in = |state| u64::from(store.state == state);
+    let history = engine.router.history();
+    for (name, help, value) in [
+        (
+            "store_full",
+            "1 while the disk has no room for more of what is to be kept, else 0",
+            is_in(StoreState::Full),
+        ),
+        (
+            "store_failing",
+            "1 once the disk has failed, so that nothing more is kept until a restart, else 0",
+            is_in(StoreState::Failing),
+        ),
+        ("store_bytes", "Bytes of the files of the log", store.bytes),
+        ("store_segments", "Files of the log", store.segments as u64),
+        (
+            "store_oldest_number",
+            "The sequence number of the oldest entry of the log",
+            store.oldest.sequence,
+        ),
+        (
+            "store_next_number",
+            "The sequence number of the next entry of the log",
+            store.next.sequence,
+        ),
+        (
+            "store_topics",
+            "Topics that keep messages",
+            history.map_or(0, |history| history.topic_count()) as u64,
+        ),
+        (
+            "store_receipts_waiting",
+            "Clients whose receipts wait until something is durable",
+            store.waiting as u64,
+        ),
+        (
+            "store_damaged_places",
+            "Damaged places of the log that the start has found",
+            store.damage.places as u64,
+        ),
+        (
+            "store_damaged_snapshots",
+            "Damaged snapshots that the start has found",
+            store.damage.snapshots as u64,
+        ),
+        (
+            "store_lost_changes",
+            "Changes and messages that the start has found lost to damage",
+            store.damage.lost,
+        ),
+    ] {
+        gauge(figures, name, help, value);
+    }
+    let help = "Bytes appended to the log";
+    count(figures, "store_appended_bytes", help, store.appended);
+    let refused = Family::<Labels, Counter>::default();
+    for (reason, messages) in engine.metrics.not_kept.iter() {
+        let labels = [("reason", reason)];
+        refused.get_or_create(&labels).inc_by(messages);
+    }
+    let help = "Messages that were not published because they could not be kept";
+    figures.register("store_refused", help, refused);
+    let help = "How long the disk took to make something durable";
+    figures.register_with_unit("store_sync", help, Unit::Seconds, store.syncs);
+}
+
 impl EncodeMetric for Latencies {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let bounds = BOUNDS.iter().map(|bound| bound.as_secs_f64());
         let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(self.buckets).collect();
-        let copies = self.buckets.iter().sum();
-        encoder.encode_histogram::<NoLabelSet>(self.total_s, copies, &buckets, None)
+        encoder.encode_histogram::<NoLabelSet>(self.total_s, self.count(), &buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {

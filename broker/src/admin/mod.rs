@@ -17,6 +17,7 @@ mod retained;
 mod rows;
 mod sessions;
 mod sight;
+mod store;
 mod suggestions;
 pub(crate) mod sys_topics;
 mod topics;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::load::Total;
+use super::store::StoreAnswer;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::stats::tally::Tally;
@@ -73,8 +74,10 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     count("ledger/discarded", tally.discarded);
     count("ledger/withdrawn", account.withdrawn);
 
+    let store = StoreAnswer::of(engine).map_or_else(Vec::new, |store| store.values());
     let named = values
         .into_iter()
+        .chain(store)
         .map(|(name, value)| (format!("$SYS/broker/{name}"), value));
     let by_reason = tally.dropped.iter().map(|(reason, count)| {
         let name = format!("$SYS/broker/dropped/{}", reason.as_str());

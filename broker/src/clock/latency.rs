@@ -69,9 +69,42 @@ impl Latency {
     }
 }
 
+impl Latencies {
+    pub(crate) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The least bound that this part of all does not exceed; none without any, or beyond the highest bound.
+    pub(crate) fn at_most(&self, part: f64) -> Option<Duration> {
+        let wanted = (self.count() as f64 * part).ceil().max(1.0) as u64;
+        let mut so_far = 0;
+        let bucket = self.buckets.iter().position(|count| {
+            so_far += count;
+            so_far >= wanted
+        });
+        BOUNDS.get(bucket?).copied()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_all_takes_at_most_the_bound_of_the_bucket_that_completes_it() {
+        let latency = Latency::default();
+        assert_eq!(latency.read().at_most(0.5), None);
+        latency.note(Duration::from_micros(300), 99);
+        let half = Some(Duration::from_micros(500));
+        assert_eq!(latency.read().at_most(0.99), half);
+        latency.note(Duration::from_millis(7), 2);
+        let read = latency.read();
+        assert_eq!(read.count(), 101);
+        assert_eq!(read.at_most(0.5), half);
+        assert_eq!(read.at_most(0.99), Some(Duration::from_millis(10)));
+        latency.note(Duration::from_secs(61), 99);
+        assert_eq!(latency.read().at_most(0.99), None);
+    }
 
     #[test]
     fn a_time_goes_to_the_first_bucket_that_is_not_below_it() {

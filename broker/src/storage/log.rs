@@ -3,16 +3,17 @@
 //! A segment is a file that is taken in its full size before it is written, because to overwrite is cheaper to
 //! sync than to grow. Only what this process has begun is written to; segments of an earlier one stay as they are.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
-use super::disk::{Disk, DiskFile, write_all};
+use super::disk::{Disk, DiskFile, is_full, write_all};
+use super::figures::LogFigures;
 use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
-use super::segment::{FOLDER, LogSegment, Mark, ReadableSegment, segment_first, segment_name};
+use super::segment::{FOLDER, LogSegment, Mark, segment_name};
+use super::segment_list::{FoundSegment, SegmentList};
 
 /// The segment that will be used next.
 const SPARE: &str = "log/next";
@@ -48,9 +49,9 @@ pub(crate) struct Log {
     /// Bytes that were appended since the start, and those of them that are state.
     appended: AtomicU64,
     appended_state: AtomicU64,
-    /// All segments that can be read, by their first numbers; none of those that were not read yet. Lock order: behind
-    /// `tail`.
-    pub(super) readable: Mutex<BTreeMap<u64, Option<ReadableSegment>>>,
+    /// All that can be read. Its lock comes behind `tail`.
+    segments: SegmentList,
+    figures: LogFigures,
 }
 
 struct Tail {
@@ -115,10 +116,8 @@ impl Log {
             disk.sync_folder(FOLDER)?;
         }
         let first = Arc::new(first);
-        let names = disk.names(FOLDER)?;
-        let earlier = names.iter().filter_map(|name| segment_first(name));
-        let mut readable: BTreeMap<_, _> = earlier.map(|first| (first, None)).collect();
-        readable.insert(next, Some(first.readable()));
+        let segments = SegmentList::of_earlier(&*disk)?;
+        segments.add(&first);
         Ok(Self {
             disk,
             segment_bytes,
@@ -139,7 +138,8 @@ impl Log {
             synced: Condvar::new(),
             appended: AtomicU64::new(0),
             appended_state: AtomicU64::new(0),
-            readable: Mutex::new(readable),
+            segments,
+            figures: LogFigures::new(next),
         })
     }
 
@@ -197,13 +197,14 @@ impl Log {
                 Ok(()) => appended += 1,
                 Err(err) => {
                     result = Err(not_kept(&err));
+                    self.figures.note_room::<()>(&Err(err));
                     break;
                 }
             }
         }
         if result.is_err() && appended > 0 {
             // A part of them would be there after a start, and was refused.
-            tail.is_failing = true;
+            self.fail(tail);
         }
         result
     }
@@ -234,11 +235,18 @@ impl Log {
         tail.next = header.end();
         tail.time_ms = header.time_ms;
         tail.is_marked = header.kind == FrameKind::Mark;
+        self.figures.note_next(tail.next);
         self.appended.fetch_add(bytes, Ordering::Relaxed);
         if header.kind == FrameKind::State {
             self.appended_state.fetch_add(bytes, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Keeps nothing more until a start.
+    fn fail(&self, tail: &mut Tail) {
+        tail.is_failing = true;
+        self.figures.note_failing();
     }
 
     /// Begins the next segment, which has room for `bytes`.
@@ -263,9 +271,7 @@ impl Log {
         tail.current().end.store(tail.end, Ordering::Relaxed);
         let segment = Arc::new(LogSegment::new(tail.next, file, bytes));
         // Within the lock of the end, so that no reader finds entries and not their segment.
-        let mut readable = self.readable.lock();
-        readable.insert(segment.first, Some(segment.readable()));
-        drop(readable);
+        self.segments.add(&segment);
         tail.segments.push(segment);
         tail.end = 0;
         tail.since = Instant::now();
@@ -278,6 +284,7 @@ impl Log {
             file.reserve(bytes)?;
             Ok(file)
         });
+        self.figures.note_room(&made);
         made.inspect_err(|_| {
             // It may not be there.
             let _ = self.disk.remove(name);
@@ -335,10 +342,7 @@ impl Log {
                     "the store: a sync has failed ({why}); what was not durable before is written anew, and is durable"
                 );
                 // Within the lock of the end, as above.
-                let mut readable = self.readable.lock();
-                readable.retain(|first, _| *first < segment.first);
-                readable.insert(segment.first, Some(segment.readable()));
-                drop(readable);
+                self.segments.end_with(&segment);
                 tail.segments = vec![Arc::new(segment)];
                 tail.end = end;
                 tail.undurable.clear();
@@ -347,7 +351,7 @@ impl Log {
             }
             Err(err) => {
                 let _ = self.disk.remove(ANEW);
-                tail.is_failing = true;
+                self.fail(tail);
                 self.synced.notify_all();
                 let text = format!("a sync has failed ({why}), and so has writing anew: {err}");
                 Err(io::Error::new(err.kind(), text))
@@ -396,11 +400,13 @@ impl Log {
         if synced_to >= end {
             return Ok(());
         }
+        let begun = Instant::now();
         if synced_to == 0 {
             // Bytes without a durable name are lost.
             self.disk.sync_folder(FOLDER)?;
         }
         segment.file.sync()?;
+        self.figures.syncs.note(begun.elapsed(), 1);
         segment.synced_to.store(end, Ordering::Relaxed);
         Ok(())
     }
@@ -413,11 +419,15 @@ impl Log {
         Ok(())
     }
 
-    /// Makes the next segment, if the newest is half full. Publishers do not wait for it.
+    /// Makes the next segment, if the newest is half full, or there was no room for one. Publishers do not wait for it.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let is_hurried = {
             let tail = self.tail.lock();
-            if tail.spare.is_some() || tail.end < tail.current().bytes / 2 {
+            if tail.spare.is_some() {
+                self.figures.note_room(&Ok(()));
+                return Ok(());
+            }
+            if tail.end < tail.current().bytes / 2 && !self.figures.is_full() {
                 return Ok(());
             }
             tail.since.elapsed() < HURRY
@@ -460,7 +470,7 @@ impl Log {
         let name = segment_name(first);
         let tail = &mut *self.tail.lock();
         // Within the lock of the end, because the file may be used again.
-        self.readable.lock().remove(&first);
+        self.segments.remove(first);
         if tail.spare.is_some() {
             return self.disk.remove(&name);
         }
@@ -488,9 +498,37 @@ impl Log {
         }
     }
 
+    /// The segment that has an entry, and the numbers of all that it may have.
+    pub(super) fn readable(&self, sequence: u64) -> io::Result<Option<FoundSegment>> {
+        self.segments.find(&*self.disk, sequence)
+    }
+
+    /// The first number that is younger than this time, or one shortly before it.
+    pub(crate) fn younger(&self, time_ms: u64) -> io::Result<u64> {
+        self.segments.younger(&*self.disk, time_ms)
+    }
+
+    /// The number of the first entry that was given after this generation; none if no later one has given any.
+    pub(crate) fn end_of_generation(&self, generation: u32) -> io::Result<Option<u64>> {
+        self.segments.end_of_generation(&*self.disk, generation)
+    }
+
+    /// The number of the oldest entry that is still there.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.segments.oldest()
+    }
+
     /// The next sequence number.
     pub(crate) fn next(&self) -> u64 {
         self.tail.lock().next
+    }
+
+    pub(super) fn segments(&self) -> &SegmentList {
+        &self.segments
+    }
+
+    pub(super) fn figures(&self) -> &LogFigures {
+        &self.figures
     }
 
     /// Bytes that were appended since the start.
@@ -581,10 +619,8 @@ fn write_frame(tail: &mut Tail, header: &mut FrameHeader, frame: &NewFrame<'_>) 
 }
 
 fn not_kept(err: &io::Error) -> NotKept {
-    match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            NotKept::NoRoom
-        }
-        _ => NotKept::Failed,
+    match is_full(err) {
+        true => NotKept::NoRoom,
+        false => NotKept::Failed,
     }
 }

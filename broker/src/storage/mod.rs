@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod crash;
 pub(crate) mod disk;
+pub(crate) mod figures;
 mod format;
 pub(crate) mod frame;
 pub(crate) mod log;
@@ -14,7 +15,7 @@ pub(crate) mod record;
 mod recovery;
 pub(crate) mod report;
 mod segment;
-mod segments;
+mod segment_list;
 mod snapshot;
 pub(crate) mod store;
 pub(crate) mod survey;

@@ -16,6 +16,7 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 use super::disk::Disk;
 use super::disk::system::SystemDisk;
+use super::figures::{StoreDamage, StoreFigures, StoreState};
 use super::format::{Format, FormatError};
 use super::frame::FrameKind;
 use super::log::{Log, NewFrame, NotKept};
@@ -71,6 +72,8 @@ pub(crate) struct Store {
     /// The bytes that have to be appended since the start for the next snapshot: of changes, and of all.
     snapshot_at: AtomicU64,
     snapshot_at_all: AtomicU64,
+    /// What its start has found damaged.
+    damage: StoreDamage,
     _lock: Option<OwnedFd>,
 }
 
@@ -216,6 +219,11 @@ impl Store {
                 true => 0,
                 false => segment_bytes.saturating_sub(found.recovered.bytes),
             }),
+            damage: StoreDamage {
+                lost: found.recovered.lost,
+                places: found.recovered.damages,
+                snapshots: found.bad_snapshots,
+            },
             _lock: lock,
         };
         Ok((store, found))
@@ -256,6 +264,28 @@ impl Store {
 
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// How it is now.
+    pub(crate) fn figures(&self) -> StoreFigures {
+        let (segments, figures) = (self.log.segments(), self.log.figures());
+        let size = segments.size();
+        StoreFigures {
+            state: figures.state(),
+            bytes: size.bytes,
+            segments: size.count,
+            oldest: self.position(segments.oldest()),
+            next: self.position(figures.next()),
+            appended: self.log.appended(),
+            syncs: figures.syncs.read(),
+            waiting: self.waiters.count(),
+            damage: self.damage,
+        }
+    }
+
+    /// Whether it takes what is to be kept.
+    pub(crate) fn state(&self) -> StoreState {
+        self.log.figures().state()
     }
 
     /// The level of receipts to those that ask for none.

@@ -93,6 +93,11 @@ impl Waiters {
         }
     }
 
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.list.lock().waiting.len()
+    }
+
     /// Ends the waiting of the thread that syncs.
     pub(crate) fn stop(&self) {
         self.list.lock().is_stopping = true;

@@ -162,7 +162,8 @@ impl Client<'_> {
             };
             return self.publish_retained(buffer, line, &options);
         }
-        Ok(self.add(&line, message.options, asked)?)
+        self.add(&line, message.options, asked)
+            .map_err(|why| self.not_kept(why))
     }
 
     /// Publishes and delivers one message between batches, or at the end of one.
@@ -230,7 +231,8 @@ impl Client<'_> {
         let (options, end) = (PublishOptions::LINE, line.end);
         let added = self
             .dispatch
-            .add(topic, Place::Buffer, range.clone(), line, options, None)?;
+            .add(topic, Place::Buffer, range.clone(), line, options, None);
+        let added = added.map_err(|why| self.not_kept(why))?;
         self.note_last(added, range, end, options);
         self.account.accept(added.copies);
         Ok(added.copies)
@@ -278,7 +280,7 @@ impl Client<'_> {
                 added.map_err(|why| {
                     self.dispatch.beside().truncate(start);
                     self.last = None;
-                    PublishError::NotKept(why)
+                    self.not_kept(why)
                 })?
             }
         };
@@ -338,7 +340,8 @@ impl Client<'_> {
         self.dispatch.deliver(buffer);
         let kept = RetainedLine::of(&mut line, options.publish.qos);
         // The message itself is kept, too, if the topic keeps all: it must not be refused when this one is retained.
-        let is_in_history = self.dispatch.make_room_for(line.topic, kept_bytes(&line))?;
+        let room = self.dispatch.make_room_for(line.topic, kept_bytes(&line));
+        let is_in_history = room.map_err(|why| self.not_kept(why))?;
         let engine = self.engine;
         // What the broker itself publishes, and bridges say of themselves, ends with it.
         let store = engine.store.get().filter(|_| !line.topic.is_brokers_own());
@@ -354,7 +357,7 @@ impl Client<'_> {
                     Some(turn)
                 }
                 Err(KeepError::Full(full)) => return Err(self.not_retained(full, whose.as_ref())),
-                Err(KeepError::NotKept(why)) => return Err(PublishError::NotKept(why)),
+                Err(KeepError::NotKept(why)) => return Err(self.not_kept(why)),
             },
             None => None,
         };
@@ -376,12 +379,13 @@ impl Client<'_> {
                 }
             }
         }
-        if !is_kept? {
+        if !is_kept.map_err(|why| self.not_kept(why))? {
             // It is retained, as the log has it, and not delivered; the client loses its connection.
             self.account.accept(0);
             return Ok(0);
         }
-        let copies = self.add(&line, options.publish, options.asked)?;
+        let copies = self.add(&line, options.publish, options.asked);
+        let copies = copies.map_err(|why| self.not_kept(why))?;
         self.dispatch.deliver(buffer);
         Ok(copies)
     }
@@ -418,6 +422,13 @@ impl Client<'_> {
         drop(retained);
         let sequence = store.keep(&record)?;
         Ok((turn, sequence))
+    }
+
+    /// Counts a message that was to be kept and cannot be.
+    #[cold]
+    fn not_kept(&self, why: NotKept) -> PublishError {
+        self.engine.metrics.not_kept.add(why, 1);
+        PublishError::NotKept(why)
     }
 
     /// Adds a message whose line has not been written yet.
@@ -551,12 +562,6 @@ impl From<NotKept> for KeepError {
 impl From<Denied> for PublishError {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
-    }
-}
-
-impl From<NotKept> for PublishError {
-    fn from(why: NotKept) -> Self {
-        Self::NotKept(why)
     }
 }
 

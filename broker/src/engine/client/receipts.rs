@@ -11,11 +11,17 @@ use super::{Answers, Client};
 use crate::engine::outbox::waiting::WaitingAnswer;
 use crate::engine::publish::KeptOutcome;
 use crate::storage::NotKept;
+use crate::storage::figures::StoreState;
 
 /// Answers of more bytes may not wait, or the client is not read from.
 const WAITING_BYTES: usize = 64 * 1024;
 
 impl Client<'_> {
+    /// Whether the store takes what is to be kept; none without one.
+    pub(crate) fn store_state(&self) -> Option<StoreState> {
+        self.engine.store.get().map(|store| store.state())
+    }
+
     fn acks(&mut self) -> &mut Acks {
         let published = self.account.published;
         self.acks
@@ -50,12 +56,14 @@ impl Client<'_> {
             last: sequence,
             until,
             failure: None,
+            failed: 0,
         });
     }
 
     /// Messages of this client were kept, or could not be.
     pub(super) fn note_kept(&mut self, kept: &KeptOutcome) {
         if let Some(why) = kept.failure {
+            self.engine.metrics.not_kept.add(why, kept.failed);
             // They were not delivered either. A receipt would say that all is well.
             let text = format!("what the client has published could not be kept: {why}");
             let id = self.record.id();

@@ -157,6 +157,11 @@ impl History {
         }
     }
 
+    /// How many topics keep messages, or were about to.
+    pub(crate) fn topic_count(&self) -> usize {
+        self.topics.all.read().len()
+    }
+
     /// How many messages are kept, and in how many topics.
     pub(crate) fn size(&self) -> (u64, usize) {
         let topics = self.topics.all.read();

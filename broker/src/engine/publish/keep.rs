@@ -129,6 +129,7 @@ impl Dispatch {
             }
             Err(why) => {
                 self.kept.failure = Some(why);
+                self.kept.failed += lines.iter().map(|it| u64::from(it.messages)).sum::<u64>();
                 self.withdraw_all();
                 false
             }

@@ -34,8 +34,9 @@ pub(crate) struct KeptOutcome {
     pub(crate) last: u64,
     /// That of the last one that has to be durable before its receipt leaves; zero if none has.
     pub(crate) until: u64,
-    /// They could not be kept, although there was room.
+    /// Why others could not be kept, although there was room, and how many.
     pub(crate) failure: Option<NotKept>,
+    pub(crate) failed: u64,
 }
 
 impl KeptBatch {

@@ -1,6 +1,7 @@
 //! The counters of a broker. None is updated for each message.
 
 use crate::auth::access::LimitKind;
+use crate::storage::NotKept;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Counts of connection events since the broker began.
@@ -33,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) limited: LimitCounts,
     /// Total time in microseconds in which clients were not read from for the rates of their identities.
     pub(crate) throttled: Counter,
+    /// Messages that were to be kept and could not be.
+    pub(crate) not_kept: NotKeptCounts,
     pub(crate) tls_handshakes: HandshakeCounts,
     /// Changed files of TLS that could not be taken.
     pub(crate) tls_reload_failed: Counter,
@@ -49,6 +52,35 @@ pub(crate) struct HandshakeCounts {
     pub(crate) too_long: Counter,
     /// The client has left meanwhile.
     pub(crate) left: Counter,
+}
+
+/// Messages that were not published because the store does not take them, by why.
+#[derive(Default)]
+pub(crate) struct NotKeptCounts {
+    no_room: Counter,
+    too_many_topics: Counter,
+    failed: Counter,
+}
+
+impl NotKeptCounts {
+    pub(crate) fn add(&self, why: NotKept, messages: u64) {
+        let counter = match why {
+            NotKept::NoRoom => &self.no_room,
+            NotKept::TooManyTopics => &self.too_many_topics,
+            NotKept::Failed => &self.failed,
+        };
+        counter.add(messages);
+    }
+
+    /// Each word for a reason, with its count.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = [
+            ("full", &self.no_room),
+            ("topics", &self.too_many_topics),
+            ("failed", &self.failed),
+        ];
+        counts.into_iter().map(|(word, count)| (word, count.get()))
+    }
 }
 
 /// Refusals by what was limited.

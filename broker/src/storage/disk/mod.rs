@@ -55,6 +55,14 @@ pub(crate) trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Whether something failed for want of room.
+pub(crate) fn is_full(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 /// Writes all bytes of some slices.
 pub(crate) fn write_all(file: &dyn DiskFile, slices: &[&[u8]], mut at: u64) -> io::Result<()> {
     let mut slices: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::request::{RequestHead, RequestRefusal};
 use super::response::{Response, TEXT};
 use crate::engine::client::Client;
+use crate::storage::figures::StoreState;
 
 const ALIVE: &str = "/healthz";
 const READY: &str = "/readyz";
@@ -41,15 +42,23 @@ pub(super) fn no_place(client: &Client<'_>) -> RequestRefusal {
 }
 
 fn readiness(client: &Client<'_>, is_verbose: bool) -> Response {
-    let (status, word) = match client.is_broker_draining() {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        false => (StatusCode::OK, "ready"),
+    let store = client.store_state();
+    let (status, word) = if client.is_broker_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if store == Some(StoreState::Failing) {
+        // It does not end by itself, unlike a full disk.
+        (StatusCode::SERVICE_UNAVAILABLE, "store failing")
+    } else {
+        (StatusCode::OK, "ready")
     };
     let mut text = format!("{word}\n");
     if is_verbose {
         let connected = client.connected();
         // Writing to a string does not fail.
         let _ = writeln!(text, "connections: {connected}");
+        if let Some(state) = store {
+            let _ = writeln!(text, "store: {}", state.as_str());
+        }
         match client.last_reload() {
             None => text.push_str("reload: none since the start\n"),
             Some(last) => {

@@ -1,0 +1,146 @@
+//! All segments of the log that can be read, and how long their files are.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+
+use crate::sync::Mutex;
+
+use super::disk::{Disk, ReadDisk};
+use super::frame::{FrameHeader, HEADER_BYTES};
+use super::segment::{FOLDER, LogSegment, ReadableSegment, segment_first, segment_name};
+
+/// By their first numbers. The lock is held for a moment, never while the disk works.
+pub(super) struct SegmentList(Mutex<BTreeMap<u64, ListedSegment>>);
+
+struct ListedSegment {
+    /// The length of its file.
+    bytes: u64,
+    /// None for one of an earlier process that was not read yet.
+    readable: Option<ReadableSegment>,
+}
+
+/// A segment, and the numbers of all entries that it may have.
+pub(super) type FoundSegment = (Range<u64>, ReadableSegment);
+
+/// How much there is.
+pub(super) struct SegmentListSize {
+    pub(super) count: usize,
+    pub(super) bytes: u64,
+}
+
+impl SegmentList {
+    /// Those that are there already.
+    pub(super) fn of_earlier(disk: &dyn Disk) -> io::Result<Self> {
+        let mut all = BTreeMap::new();
+        for name in disk.names(FOLDER)? {
+            let Some(first) = segment_first(&name) else {
+                continue;
+            };
+            let bytes = disk.open(&segment_name(first))?.len()?;
+            let readable = None;
+            all.insert(first, ListedSegment { bytes, readable });
+        }
+        Ok(Self(Mutex::new(all)))
+    }
+
+    /// Adds one that is written to, or takes it for one with the same first number.
+    pub(super) fn add(&self, segment: &LogSegment) {
+        self.0.lock().insert(segment.first, segment.into());
+    }
+
+    /// The same for one that has all that those behind it had.
+    pub(super) fn end_with(&self, segment: &LogSegment) {
+        let mut all = self.0.lock();
+        all.retain(|first, _| *first < segment.first);
+        all.insert(segment.first, segment.into());
+    }
+
+    pub(super) fn remove(&self, first: u64) {
+        self.0.lock().remove(&first);
+    }
+
+    /// The segment that has an entry.
+    pub(super) fn find(
+        &self,
+        disk: &dyn ReadDisk,
+        sequence: u64,
+    ) -> io::Result<Option<FoundSegment>> {
+        let (numbers, found) = {
+            let all = self.0.lock();
+            let Some((&first, found)) = all.range(..=sequence).next_back() else {
+                return Ok(None);
+            };
+            let behind = all.range(sequence + 1..).next();
+            let end = behind.map_or(u64::MAX, |(first, _)| *first);
+            (first..end, found.readable.clone())
+        };
+        if let Some(segment) = found {
+            return Ok(Some((numbers, segment)));
+        }
+        // Not under the lock, which publishers take. Two that look for it at once read it twice, and that does no harm.
+        let file = disk.open(&segment_name(numbers.start))?;
+        let segment = ReadableSegment::scanned(numbers.start, file)?;
+        if let Some(listed) = self.0.lock().get_mut(&numbers.start) {
+            listed.readable = Some(segment.clone());
+        }
+        Ok(Some((numbers, segment)))
+    }
+
+    /// The first number that is younger than this time, or one shortly before it.
+    pub(super) fn younger(&self, disk: &dyn ReadDisk, time_ms: u64) -> io::Result<u64> {
+        let firsts: Vec<u64> = self.0.lock().keys().copied().collect();
+        let mut found = firsts.first().copied().unwrap_or(0);
+        for first in firsts {
+            let segment = self.find(disk, first)?;
+            match segment.and_then(|(_, segment)| segment.marks.older(time_ms)) {
+                Some(mark) => found = mark.sequence,
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// The number of the first entry that was given after this generation. A generation begins with a segment.
+    pub(super) fn end_of_generation(
+        &self,
+        disk: &dyn ReadDisk,
+        generation: u32,
+    ) -> io::Result<Option<u64>> {
+        let firsts: Vec<u64> = self.0.lock().keys().copied().collect();
+        for first in firsts {
+            let Some((_, segment)) = self.find(disk, first)? else {
+                continue;
+            };
+            let mut bytes = [0; HEADER_BYTES];
+            segment.file.read_at(&mut bytes, 0)?;
+            let header = FrameHeader::decode(&bytes).filter(|header| header.first == first);
+            if header.is_some_and(|header| header.generation > generation) {
+                return Ok(Some(first));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The number of the oldest entry that is still there.
+    pub(super) fn oldest(&self) -> u64 {
+        self.0.lock().keys().next().copied().unwrap_or(0)
+    }
+
+    pub(super) fn size(&self) -> SegmentListSize {
+        let all = self.0.lock();
+        SegmentListSize {
+            count: all.len(),
+            bytes: all.values().map(|segment| segment.bytes).sum(),
+        }
+    }
+}
+
+impl From<&LogSegment> for ListedSegment {
+    fn from(segment: &LogSegment) -> Self {
+        Self {
+            bytes: segment.bytes,
+            readable: Some(segment.readable()),
+        }
+    }
+}
