@@ -332,7 +332,7 @@ impl<'a> Reply<'a> {
             Some(Verb::End) => {
                 let (filter, position) = split_word(required(Verb::End, rest)?);
                 Ok(Self::End {
-                    filter,
+                    filter: required(Verb::End, Some(filter))?,
                     position: position.and_then(|text| Position::parse(text).ok()),
                 })
             }
@@ -848,6 +848,9 @@ mod tests {
         ] {
             refuses(line, DecodeError::MissingArgument { verb });
         }
+        let verb = Verb::End;
+        let missing = Err(DecodeError::MissingArgument { verb });
+        assert_eq!(Reply::decode(b"END  k3f9.2:1042"), missing);
         for word in ["PUBLSH", "MESSAGE", "SUBACK"] {
             let line = format!("{word} a\n");
             let word = word.to_owned();
