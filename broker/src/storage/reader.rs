@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::frame::{FrameHeader, HEADER_BYTES, LogFrame};
+use super::frame::{ALIGNMENT, FrameHeader, HEADER_BYTES, LogFrame};
 use super::log::Log;
 use super::segment::ReadableSegment;
 
@@ -71,13 +71,17 @@ impl<'a> LogReader<'a> {
             self.next = header.end();
             if header.end() > sequence {
                 let end = begin + header.frame_bytes();
-                if !self.fill(end)? {
-                    return Ok(false);
-                }
+                // Of the last frame in a segment the padding may be missing.
+                self.fill(end)?;
                 // The bytes may have moved.
                 let begin = self.frame.end;
-                self.frame = begin..begin + header.frame_bytes();
-                return Ok(LogFrame::at(&self.bytes[self.frame.clone()]).is_some());
+                let end = (begin + header.frame_bytes()).min(self.bytes.len());
+                if LogFrame::at(&self.bytes[begin..end]).is_none() {
+                    self.skip(header.frame_bytes());
+                    return Ok(false);
+                }
+                self.frame = begin..end;
+                return Ok(true);
             }
             self.skip(header.frame_bytes());
         }
@@ -144,7 +148,8 @@ impl<'a> LogReader<'a> {
             return Ok(false);
         };
         // A damaged header may ask for more memory than there is.
-        if until > READ_BYTES && self.start + until as u64 > place.readable.file.len()? {
+        let until_in_file = self.start + until as u64;
+        if until > READ_BYTES && until_in_file > place.readable.file.len()? + ALIGNMENT as u64 {
             return Ok(false);
         }
         let done = self.frame.end;
@@ -264,23 +269,35 @@ mod tests {
 
     #[test]
     fn what_lies_behind_damage_is_found() {
-        let disk = MemoryDisk::default();
-        append(&begin(&disk, 1), 30);
-        let name = "log/00000000000000000001.log";
-        // The header of the second frame, behind the first and its mark.
-        let damaged = 2 * HEADER_BYTES + 8;
-        disk.damage(name, |bytes| bytes[damaged] ^= 1);
-        let log = begin(&disk, 91);
-        let mut reader = LogReader::new(&log);
-        check(&mut reader, 1);
-        for sequence in [2, 3] {
-            let found = reader.frame(sequence).expect("no fault");
-            assert!(found.is_none());
+        // The second frame, behind the first and its mark.
+        let begins = 2 * HEADER_BYTES + 8;
+        for damaged in [begins, begins + HEADER_BYTES] {
+            let disk = MemoryDisk::default();
+            append(&begin(&disk, 1), 30);
+            let name = "log/00000000000000000001.log";
+            disk.damage(name, |bytes| bytes[damaged] ^= 1);
+            let log = begin(&disk, 91);
+            let mut reader = LogReader::new(&log);
+            check(&mut reader, 1);
+            for sequence in [2, 3] {
+                let found = reader.frame(sequence).expect("no fault");
+                assert!(found.is_none());
+            }
+            (4..=30).for_each(|n| check(&mut reader, n));
+            let mut reader = LogReader::new(&log);
+            check(&mut reader, 20);
+            check(&mut reader, 1);
         }
-        (4..=30).for_each(|n| check(&mut reader, n));
-        let mut reader = LogReader::new(&log);
-        check(&mut reader, 20);
-        check(&mut reader, 1);
+    }
+
+    #[test]
+    fn a_last_frame_without_its_padding_is_found() {
+        let disk = MemoryDisk::default();
+        append(&begin(&disk, 1), 1);
+        let name = "log/00000000000000000001.log";
+        disk.damage(name, |bytes| bytes.truncate(HEADER_BYTES + 2));
+        let log = begin(&disk, 2);
+        check(&mut LogReader::new(&log), 1);
     }
 
     /// Its checksum is right, and its length is that of no frame in the file.

@@ -81,7 +81,8 @@ impl ReadableSegment {
             let read = file.read_at(&mut bytes, at)?;
             let header = FrameHeader::decode(&bytes[..read]);
             let follows = |header: &FrameHeader| {
-                header.first >= next && at + header.frame_bytes() as u64 <= len
+                let end = at + HEADER_BYTES as u64 + u64::from(header.length);
+                header.first >= next && end <= len
             };
             let Some(header) = header.filter(follows) else {
                 // Read as a whole, as a start does. A start cuts off what lies behind the last frame, so that this is rare.
