@@ -395,9 +395,6 @@ fn a_broker_that_is_killed_loses_nothing_acknowledged() {
         if kill % (kills / 2).max(1) == 0 {
             kept.check_all(&broker);
         }
-        if kill % 50 == 0 {
-            println!("{kill} kills; acknowledged of each publisher: {acknowledged:?}");
-        }
     }
     assert!(
         acknowledged.iter().all(|&it| it >= kills),

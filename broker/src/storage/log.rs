@@ -16,7 +16,10 @@ use super::segment::{FOLDER, LogSegment, Mark, segment_name};
 use super::segment_list::{FoundSegment, SegmentList};
 
 /// The segment that will be used next.
-const SPARE: &str = "log/next";
+const SPARE: &str = "next-";
+
+/// Segments that are not needed any more and wait to be used again, at most: a snapshot makes several free at once.
+const MOST_SPARES: usize = 4;
 
 /// The same while it is made.
 const MAKING: &str = "log/making";
@@ -66,7 +69,9 @@ struct Tail {
     is_marked: bool,
     /// When the segment was begun.
     since: Instant,
-    spare: Option<Box<dyn DiskFile>>,
+    /// The segments that will be used next, by their names, and how many there have been.
+    spares: Vec<(String, Box<dyn DiskFile>)>,
+    spares_made: u64,
     /// Bytes that frames may take which are not appended yet.
     admitted: u64,
     /// All frames that are not known to be durable. After a failed sync the system has forgotten what it could not write.
@@ -103,6 +108,11 @@ impl Log {
         time_ms: u64,
         is_damaged: bool,
     ) -> io::Result<Self> {
+        // What an earlier process has left of those that it would have used next.
+        let names = disk.names(FOLDER)?;
+        for name in names.iter().filter(|name| name.starts_with(SPARE)) {
+            let _ = disk.remove(&format!("{FOLDER}/{name}"));
+        }
         let file = disk.create(MAKING)?;
         file.reserve(segment_bytes)?;
         let first = LogSegment::new(next, file, segment_bytes);
@@ -129,7 +139,8 @@ impl Log {
                 time_ms,
                 is_marked: true,
                 since: Instant::now(),
-                spare: None,
+                spares: Vec::new(),
+                spares_made: 0,
                 admitted: 0,
                 undurable: Vec::new(),
                 is_failing: false,
@@ -165,12 +176,12 @@ impl Log {
         let wanted = tail.admitted + bytes;
         // What is left of a segment may be too short for the next frame.
         let fits = tail.end + wanted <= tail.current().bytes;
-        if !fits && tail.spare.is_none() {
+        if !fits && tail.spares.is_empty() {
             // More came than it was made in time for.
-            tail.spare = Some(
-                self.make_file(SPARE, self.segment_bytes)
-                    .map_err(|err| not_kept(&err))?,
-            );
+            let name = tail.spare_name();
+            let made = self.make_file(&name, self.segment_bytes);
+            tail.spares
+                .push((name, made.map_err(|err| not_kept(&err))?));
         }
         tail.admitted = wanted;
         Ok(())
@@ -252,17 +263,17 @@ impl Log {
     /// Begins the next segment, which has room for `bytes`.
     fn begin_segment(&self, tail: &mut Tail, bytes: u64) -> io::Result<()> {
         let name = segment_name(tail.next);
-        let (file, bytes) = match tail.spare.take() {
-            Some(file) if bytes <= self.segment_bytes => {
-                if let Err(err) = self.disk.rename(SPARE, &name) {
-                    tail.spare = Some(file);
+        let (file, bytes) = match tail.spares.pop() {
+            Some((spare, file)) if bytes <= self.segment_bytes => {
+                if let Err(err) = self.disk.rename(&spare, &name) {
+                    tail.spares.push((spare, file));
                     return Err(err);
                 }
                 (file, self.segment_bytes)
             }
-            // A long line, or more came than the spare was made in time for.
+            // A long line, or more came than one was made in time for.
             spare => {
-                tail.spare = spare;
+                tail.spares.extend(spare);
                 let bytes = bytes.max(self.segment_bytes);
                 (self.make_file(&name, bytes)?, bytes)
             }
@@ -423,7 +434,7 @@ impl Log {
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let is_hurried = {
             let tail = self.tail.lock();
-            if tail.spare.is_some() {
+            if !tail.spares.is_empty() {
                 self.figures.note_room(&Ok(()));
                 return Ok(());
             }
@@ -437,12 +448,13 @@ impl Log {
             let _ = self.disk.remove(MAKING);
         })?;
         let tail = &mut *self.tail.lock();
-        if tail.spare.is_some() {
+        if !tail.spares.is_empty() {
             // A publisher could not wait for it.
             return self.disk.remove(MAKING);
         }
-        self.disk.rename(MAKING, SPARE)?;
-        tail.spare = Some(made);
+        let name = tail.spare_name();
+        self.disk.rename(MAKING, &name)?;
+        tail.spares.push((name, made));
         Ok(())
     }
 
@@ -465,23 +477,22 @@ impl Log {
         Ok(file)
     }
 
-    /// Removes a segment of which nothing is needed any more: it is the next one, unless there is one already.
+    /// Removes a segment of which nothing is needed any more: it is used again, unless enough others wait for that.
     pub(crate) fn remove_segment(&self, first: u64) -> io::Result<()> {
         let name = segment_name(first);
         let tail = &mut *self.tail.lock();
         // Within the lock of the end, because the file may be used again.
         self.segments.remove(first);
-        if tail.spare.is_some() {
+        let file = self.disk.open(&name)?;
+        // A stop, or a start, has cut it off behind its frames.
+        let is_whole = file.len()? >= self.segment_bytes;
+        if tail.spares.len() >= MOST_SPARES || !is_whole {
             return self.disk.remove(&name);
         }
-        self.disk.rename(&name, SPARE)?;
-        let file = self.disk.open(SPARE)?;
-        // A stop, or a start, has cut it off behind its frames.
-        if file.len()? < self.segment_bytes {
-            return self.disk.remove(SPARE);
-        }
+        let spare = tail.spare_name();
+        self.disk.rename(&name, &spare)?;
         // What it has comes before the number in its next name, so that it is never read.
-        tail.spare = Some(file);
+        tail.spares.push((spare, file));
         Ok(())
     }
 
@@ -492,10 +503,8 @@ impl Log {
         tail.is_failing = true;
         tail.current().file.truncate(tail.end)?;
         tail.current().file.sync()?;
-        match tail.spare.take() {
-            Some(_) => self.disk.remove(SPARE),
-            None => Ok(()),
-        }
+        let mut spares = tail.spares.drain(..);
+        spares.try_for_each(|(name, _)| self.disk.remove(&name))
     }
 
     /// The segment that has an entry, and the numbers of all that it may have.
@@ -556,6 +565,12 @@ impl<'a> NewFrame<'a> {
 }
 
 impl Tail {
+    /// The name of one more segment that will be used next.
+    fn spare_name(&mut self) -> String {
+        self.spares_made += 1;
+        format!("{FOLDER}/{SPARE}{}", self.spares_made)
+    }
+
     fn current(&self) -> &LogSegment {
         self.segments.last().expect("there is always one")
     }

@@ -38,7 +38,7 @@ const MOST_SEGMENTS: usize = 8;
 
 /// Segments of messages after which a snapshot is made although little of the state has changed: the log before the
 /// last but one is removed.
-const MESSAGES_BETWEEN: u64 = 8;
+const MESSAGES_BETWEEN: u64 = 2;
 
 /// Segments that are kept in any case: one that is written to, and one before it.
 const LEAST_SEGMENTS: usize = 2;
@@ -471,7 +471,7 @@ impl Store {
         snapshot.finish()?;
         let next = state + self.segment_bytes.max(2 * bytes);
         self.snapshot_at.store(next, Ordering::Relaxed);
-        let next = appended + MESSAGES_BETWEEN * self.segment_bytes;
+        let next = appended + (MESSAGES_BETWEEN * self.segment_bytes).max(4 * bytes);
         self.snapshot_at_all.store(next, Ordering::Relaxed);
         Ok(())
     }
