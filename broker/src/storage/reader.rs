@@ -94,7 +94,9 @@ impl<'a> LogReader<'a> {
         };
         let is_here = place.numbers.contains(&sequence) && self.next <= sequence;
         let mark = place.readable.marks.before(sequence);
-        is_here && mark.is_none_or(|mark| mark.sequence <= self.next)
+        // Between here and there may be damage that leads to no frame.
+        let place_now = self.start + self.frame.end as u64;
+        is_here && mark.is_none_or(|mark| mark.at <= place_now)
     }
 
     /// Goes to the last known frame before the entry.
@@ -288,6 +290,18 @@ mod tests {
             check(&mut reader, 20);
             check(&mut reader, 1);
         }
+    }
+
+    #[test]
+    fn damage_that_loses_nothing_hides_nothing() {
+        let disk = MemoryDisk::default();
+        append(&begin(&disk, 1), 30);
+        let name = "log/00000000000000000001.log";
+        // The mark behind the first frame.
+        disk.damage(name, |bytes| bytes[HEADER_BYTES + 8] ^= 1);
+        let log = begin(&disk, 91);
+        let mut reader = LogReader::new(&log);
+        (1..=30).for_each(|n| check(&mut reader, n));
     }
 
     #[test]

@@ -82,16 +82,16 @@ impl ReadableSegment {
             let header = FrameHeader::decode(&bytes[..read]);
             let follows = |header: &FrameHeader| {
                 let end = at + HEADER_BYTES as u64 + u64::from(header.length);
-                header.first >= next && end <= len
+                header.first == next && end <= len
             };
             let Some(header) = header.filter(follows) else {
                 // Read as a whole, as a start does. A start cuts off what lies behind the last frame, so that this is rare.
                 let all = read_all(&*file)?;
                 let behind = LogFrame::next_behind(&all, at as usize, next);
-                let Some((found, _)) = behind else {
+                let Some((found, first)) = behind else {
                     break;
                 };
-                at = found as u64;
+                (at, next) = (found as u64, first);
                 is_behind_hole = true;
                 continue;
             };
