@@ -469,6 +469,42 @@ pub struct RetainedTopic {
     pub age_s: f64,
 }
 
+/// `kept`: the topics that keep messages, or those that a filter matches.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptTopics {
+    /// Total number of topics, regardless of the limit.
+    pub total: u64,
+    /// Messages that all of them keep.
+    pub messages: u64,
+    /// Bytes of these messages.
+    pub bytes: u64,
+    /// Maximum number of topics that keep messages.
+    pub max_topics: u64,
+    /// Ordered by topic.
+    pub kept: Vec<KeptTopic>,
+}
+
+impl Answer for KeptTopics {
+    const WHAT: &'static str = "kept";
+}
+
+/// One topic that keeps messages.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptTopic {
+    /// The topic.
+    pub topic: String,
+    /// Number of messages that are kept.
+    pub messages: u64,
+    /// Bytes of these messages, with their topics.
+    pub bytes: u64,
+    /// The position of the oldest.
+    pub oldest: String,
+    /// The position of the newest.
+    pub newest: String,
+    /// About how many seconds ago the oldest was published; none if the broker cannot tell.
+    pub age_s: Option<f64>,
+}
+
 /// `broker`: the broker as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Broker {

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::{TestBroker, program};
 
 /// What each command of `client` is called with that ends by itself, with exit code 0 if `time` has a responder.
-pub const COMMANDS: [&[&str]; 13] = [
+pub const COMMANDS: [&[&str]; 14] = [
     &["publish", "a", "hello"],
     &["who"],
     &["sessions"],
@@ -14,6 +14,7 @@ pub const COMMANDS: [&[&str]; 13] = [
     &["filters"],
     &["audit"],
     &["retained", "ls"],
+    &["kept"],
     &["why", "time"],
     &["ping", "-C", "1"],
     &["top", "--once"],

@@ -8,6 +8,7 @@
 mod bad_argument;
 mod connections;
 mod figures;
+mod kept;
 pub(crate) mod load;
 mod may;
 pub(crate) mod metrics;
@@ -37,6 +38,7 @@ use sight::Sight;
 pub(crate) use bad_argument::BadArgument;
 pub(crate) use connections::ConnectionsAnswer;
 pub(crate) use figures::{AuditAnswer, BrokerAnswer};
+pub(crate) use kept::KeptAnswer;
 pub(crate) use may::MayAnswer;
 pub(crate) use retained::RetainedAnswer;
 pub(crate) use rows::{MOST_ROWS, ROWS};
@@ -58,6 +60,7 @@ pub(crate) enum Answer {
     Why(WhyAnswer),
     May(MayAnswer),
     Retained(RetainedAnswer),
+    Kept(KeptAnswer),
     Broker(BrokerAnswer),
     /// To an order.
     Done(Done),
@@ -102,6 +105,12 @@ pub(crate) fn answer(
             limit,
             sight,
         )),
+        What::Kept => Answer::Kept(KeptAnswer::of(
+            engine,
+            filter.unwrap_or(every),
+            limit,
+            sight,
+        )),
         What::Broker => Answer::Broker(BrokerAnswer::of(engine)),
     })
 }
@@ -128,6 +137,7 @@ impl Answer {
             Self::Filters(list) => halve(&mut list.filters),
             Self::Why(why) => why.halve(),
             Self::Retained(list) => halve(&mut list.retained),
+            Self::Kept(list) => halve(&mut list.kept),
         }
     }
 }

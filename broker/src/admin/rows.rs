@@ -1,6 +1,8 @@
 //! The number of rows in answers, how an answer that is too long is shortened, and how its topics are
 //! spelled.
 
+use std::fmt::Display;
+
 use protocol::decode_spaces;
 use serde::Serializer;
 
@@ -16,6 +18,11 @@ pub(super) fn meant<T: AsRef<str>, S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&decode_spaces(written.as_ref()))
+}
+
+/// Writes a value as it is displayed.
+pub(super) fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Drops the second half of the rows; returns false if there are none.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::Position;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use super::rows::text;
 use crate::engine::Engine;
 
 /// The store, if the broker has one.
@@ -104,8 +105,4 @@ impl StoreAnswer {
             ),
         ]
     }
-}
-
-fn text<S: Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(position)
 }

@@ -19,12 +19,14 @@ pub(crate) enum What {
     May,
     /// Retained messages.
     Retained,
+    /// Topics that keep messages.
+    Kept,
     /// An overview of the broker.
     Broker,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Audit,
         Self::Who,
         Self::Sessions,
@@ -33,6 +35,7 @@ impl What {
         Self::Why,
         Self::May,
         Self::Retained,
+        Self::Kept,
         Self::Broker,
     ];
 
@@ -52,6 +55,7 @@ impl What {
             Self::Why => "why",
             Self::May => "may",
             Self::Retained => "retained",
+            Self::Kept => "kept",
             Self::Broker => "broker",
         }
     }

@@ -522,6 +522,11 @@ impl Log {
         self.segments.end_of_generation(&*self.disk, generation)
     }
 
+    /// When an entry was appended, or up to a minute before; none if it is not there.
+    pub(crate) fn time_ms(&self, sequence: u64) -> io::Result<Option<u64>> {
+        self.segments.time_ms(&*self.disk, sequence)
+    }
+
     /// The number of the oldest entry that is still there.
     pub(crate) fn oldest(&self) -> u64 {
         self.segments.oldest()

@@ -14,6 +14,9 @@ pub(crate) const FOLDER: &str = "log";
 /// A frame is looked for from the last mark before it on, so that about as much is read in vain.
 const MARK_BYTES: u64 = 64 * 1024;
 
+/// Times are known from the last mark before, so that they are about as much too early.
+const MARK_MS: u64 = 60_000;
+
 pub(super) struct LogSegment {
     /// The sequence number of its first entry.
     pub(super) first: u64,
@@ -120,10 +123,10 @@ impl SegmentMarks {
     /// Notes a frame behind all that were noted before. Most are near enough to another one.
     pub(crate) fn note(&self, mark: Mark) {
         let mut marks = self.0.lock();
-        if marks
-            .last()
-            .is_none_or(|last| last.at + MARK_BYTES <= mark.at)
-        {
+        let is_near = marks.last().is_some_and(|last| {
+            mark.at < last.at + MARK_BYTES && mark.time_ms < last.time_ms + MARK_MS
+        });
+        if !is_near {
             marks.push(mark);
         }
     }
@@ -187,5 +190,23 @@ mod tests {
             Some(24 * MARK_BYTES)
         );
         assert_eq!(SegmentMarks::default().before(1), None);
+    }
+
+    /// A log that grows slowly has marks, too.
+    #[test]
+    fn times_are_known_to_the_minute() {
+        let marks = SegmentMarks::default();
+        for n in 0..100 {
+            marks.note(Mark {
+                sequence: n,
+                time_ms: 1_000_000 + n * 7_000,
+                at: n * 100,
+            });
+        }
+        for sequence in 0..100 {
+            let time_ms = 1_000_000 + sequence * 7_000;
+            let mark = marks.before(sequence).expect("one");
+            assert!(mark.time_ms <= time_ms && time_ms < mark.time_ms + MARK_MS);
+        }
     }
 }

@@ -122,6 +122,13 @@ impl SegmentList {
         Ok(None)
     }
 
+    /// When an entry was appended, or up to a minute before; none if it is not there.
+    pub(super) fn time_ms(&self, disk: &dyn ReadDisk, sequence: u64) -> io::Result<Option<u64>> {
+        let segment = self.find(disk, sequence)?;
+        let mark = segment.and_then(|(_, segment)| segment.marks.before(sequence));
+        Ok(mark.map(|mark| mark.time_ms))
+    }
+
     /// The number of the oldest entry that is still there.
     pub(super) fn oldest(&self) -> u64 {
         self.0.lock().keys().next().copied().unwrap_or(0)

@@ -1,8 +1,9 @@
-//! `client who`, `client sessions`, `client topics` and `client filters`: the lists that a broker gives, printed.
+//! `client who`, `client sessions`, `client topics`, `client filters` and `client kept`: the lists that a broker gives,
+//! printed.
 
 use std::marker::PhantomData;
 
-use client::inquiry::{Filters, Sessions, Topics, Who};
+use client::inquiry::{Filters, KeptTopics, Sessions, Topics, Who};
 
 use crate::exit::{self, Exit, Failure};
 use crate::listing::{self, ListFlags, Listing};
@@ -51,6 +52,15 @@ impl ListCommand for Filters {
 Examples:
   client filters                        all, from A to Z
   client filters --sort messages        those that match most first
+";
+}
+
+impl ListCommand for KeptTopics {
+    const FILTER_HELP: &'static str = "Only topics that match";
+    const EXAMPLES: &'static str = "\
+Examples:
+  client kept                           all, except topics that begin with $
+  client kept 'chat/#' --sort size      those that take most below chat first
 ";
 }
 

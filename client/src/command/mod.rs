@@ -26,7 +26,7 @@ mod top;
 mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use client::inquiry::{Filters, Topics, Who};
+use client::inquiry::{Filters, KeptTopics, Topics, Who};
 
 use crate::exit::{self, Exit, Failure};
 
@@ -39,8 +39,7 @@ Examples:
 
 /// Without a list of the options that every program has, so that the help fits a screen.
 const TEMPLATE: &str = "\
-{about-with-newline}
-{usage-heading} {usage}
+{about-with-newline}{usage-heading} {usage}
 
 Commands:
 {subcommands}{after-help}";
@@ -96,6 +95,8 @@ enum Command {
     Top(top::Arguments),
     /// List or clear retained messages
     Retained(retained::Arguments),
+    /// List the topics that keep messages
+    Kept(list::Arguments<KeptTopics>),
     /// Have the broker read its configuration again
     Reload(reload::Arguments),
     /// Have the broker end once its clients have left
@@ -137,6 +138,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Filters(arguments) => list::run(arguments),
         Command::Top(arguments) => top::run(arguments),
         Command::Retained(arguments) => retained::run(arguments),
+        Command::Kept(arguments) => list::run(arguments),
         Command::Reload(arguments) => reload::run(arguments),
         Command::Drain(arguments) => drain::run(arguments),
         Command::Restart(arguments) => restart::run(arguments),

@@ -3,6 +3,7 @@
 //! `top` has columns of its own, for rows with rates.
 
 mod filters;
+mod kept;
 mod retained;
 mod sessions;
 mod topics;

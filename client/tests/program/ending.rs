@@ -229,6 +229,7 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "top --help",
         "topics --help",
         "filters --help",
+        "kept --help",
         "retained --help",
         "retained ls --help",
         "retained rm --help",

@@ -185,6 +185,26 @@ fn retained_messages_are_listed_with_the_room_they_take() {
 }
 
 #[test]
+fn topics_that_keep_messages_are_listed_by_any_column() {
+    let request = "limit=100000;PUBLISH $SYS/request/kept chat/#";
+    let answer = concat!(
+        r#"{"total":2,"messages":1020,"bytes":3000,"max_topics":9,"kept":[{"topic":"chat/a","messages":20,"bytes":900,"#,
+        r#""oldest":"k3f9.1:7","newest":"k3f9.2:40","age_s":7201.5},{"topic":"chat/b","messages":1000,"bytes":2100,"#,
+        r#""oldest":"k3f9.1:1","newest":"k3f9.2:39","age_s":null}]}"#
+    );
+    let ended = ask("kept chat/# --sort messages", &[(request, answer)]);
+    ended.expect(
+        0,
+        "client: 1,020 messages in 2 topics, 2.9 KiB; the broker keeps those of at most 9 topics\n",
+    );
+    ended.expect_out(
+        "topic   messages     size  age  oldest    newest\n\
+         chat/b     1,000  2.1 KiB    -  k3f9.1:1  k3f9.2:39\n\
+         chat/a        20    900 B   2h  k3f9.1:7  k3f9.2:40\n",
+    );
+}
+
+#[test]
 fn retained_messages_are_cleared_all_at_once() {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, "retained rm # --yes");

@@ -71,8 +71,8 @@ pub enum AskedRight<'a> {
 }
 
 /// What may be asked behind `inquire:`.
-pub(crate) const INQUIRIES: [&str; 7] = [
-    "audit", "broker", "filters", "retained", "topics", "who", "why",
+pub(crate) const INQUIRIES: [&str; 8] = [
+    "audit", "broker", "filters", "kept", "retained", "topics", "who", "why",
 ];
 
 const RIGHTS: [&str; 12] = [

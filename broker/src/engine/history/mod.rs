@@ -169,6 +169,50 @@ impl History {
         (messages, topics.len())
     }
 
+    /// Maximum topics that keep messages.
+    pub(crate) fn most_topics(&self) -> usize {
+        self.topics.most()
+    }
+
+    /// Calls `each` with topics that the filter matches and what they keep, from the name `from` on, in order. Looks at
+    /// about `at_a_time` topics; returns the name to go on from, or none at the end.
+    pub(crate) fn look(
+        &self,
+        filter: Filter<'_>,
+        from: &str,
+        at_a_time: usize,
+        mut each: impl FnMut(&str, KeptFound),
+    ) -> Option<String> {
+        let (topics, next) = {
+            let all = self.topics.all.read();
+            let mut rest = all.range::<str, _>((Bound::Included(from), Bound::Unbounded));
+            let part = rest.by_ref().take(at_a_time);
+            let topics: Vec<Arc<KeptTopic>> = part
+                .filter(|(name, _)| Topic::parse(&***name).is_ok_and(|topic| filter.matches(topic)))
+                .map(|(_, topic)| topic.clone())
+                .collect();
+            (topics, rest.next().map(|(name, _)| name.to_string()))
+        };
+        let mut younger = Younger::default();
+        for topic in topics {
+            // What is too old does not count any more. A disk that cannot be read is told where messages are.
+            let _ = self.forget_old_of(&topic, &mut younger);
+            let size = topic.size();
+            if size.messages > 0 {
+                let oldest_ms = self.store.log().time_ms(size.oldest);
+                let found = KeptFound {
+                    messages: size.messages,
+                    bytes: size.bytes,
+                    oldest: self.store.position(size.oldest),
+                    newest: self.store.position(size.newest),
+                    oldest_ms: oldest_ms.ok().flatten(),
+                };
+                each(topic.name(), found);
+            }
+        }
+        next
+    }
+
     /// The messages that a client asks for, of those topics that match the filter and that it may see.
     pub(crate) fn past(
         &self,
@@ -255,6 +299,17 @@ impl History {
         // It is written to the system in any case.
         level.max(AckLevel::Os)
     }
+}
+
+/// What one topic keeps.
+pub(crate) struct KeptFound {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) oldest: Position,
+    pub(crate) newest: Position,
+    /// When the oldest was published, or up to a minute before, in milliseconds since 1970; none if the log cannot be
+    /// read.
+    pub(crate) oldest_ms: Option<u64>,
 }
 
 /// The first numbers that are younger than some ages, in milliseconds.

@@ -26,6 +26,11 @@ impl KeptTopics {
         }
     }
 
+    /// Maximum topics that keep messages.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// The topic, if it keeps what is published on it.
     pub(crate) fn topic(&self, name: Topic<'_>) -> Result<Option<Arc<KeptTopic>>, NotKept> {
         let Some(limits) = self.rules.limits(name) else {

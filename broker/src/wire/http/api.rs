@@ -11,7 +11,7 @@ use super::response::{JSON, Response};
 use crate::admin::{self, Answer, BadArgument, MOST_ROWS, ROWS, What, orders};
 
 /// The names of the questions.
-const QUESTIONS: [(&str, What); 9] = [
+const QUESTIONS: [(&str, What); 10] = [
     ("clients", What::Who),
     ("sessions", What::Sessions),
     ("topics", What::Topics),
@@ -19,6 +19,7 @@ const QUESTIONS: [(&str, What); 9] = [
     ("why", What::Why),
     ("may", What::May),
     ("retained", What::Retained),
+    ("kept", What::Kept),
     ("audit", What::Audit),
     ("broker", What::Broker),
 ];

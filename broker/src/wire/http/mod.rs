@@ -76,7 +76,7 @@ const TOPICS: &str = "/topics/";
 
 /// The list of paths, for a client that asks for another one.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, /login, \
-                   /healthz, /readyz, /metrics, and /api/clients, sessions, topics, filters, why, retained, audit, broker";
+                   /healthz, /readyz, /metrics, and /api/clients, sessions, topics, filters, why, retained, kept, audit, broker";
 
 /// One client's conversation.
 pub(crate) struct HttpConversation<'a, 'b> {
