@@ -1,9 +1,10 @@
 //! Entry points for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after
-//! another, that send the fuzzer's input. Built for the fuzz targets only.
+//! another, that send the fuzzer's input; and files that have it. Built for the fuzz targets only.
 //!
 //! Whatever they send, nothing may panic, and the ledger must balance.
 
 mod credentials;
+mod store;
 mod tls;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ use crate::wire::talking::WebChat;
 use crate::wire::{self, Arrival, End, Entrance, Finished, Protocol, Source, line, mqtt};
 
 pub use credentials::CredentialScene;
+pub use store::store;
 pub use tls::{TlsScene, certificate};
 
 /// Maximum bytes of a line or packet.

@@ -192,6 +192,30 @@ impl<'a> LogFrame<'a> {
     }
 }
 
+/// Gives each frame in these bytes the checksums of what it has, so that a fuzzer comes behind them.
+#[cfg(fuzzing)]
+pub(crate) fn seal(bytes: &mut [u8]) {
+    for at in (0..bytes.len()).step_by(ALIGNMENT) {
+        let Some(frame) = bytes[at..].strip_prefix(&MAGIC) else {
+            continue;
+        };
+        let Some(length) = frame.get(4..).and_then(|rest| rest.first_chunk()) else {
+            continue;
+        };
+        let length = u32::from_le_bytes(*length) as usize;
+        let body = bytes[at..]
+            .get(HEADER_BYTES..)
+            .and_then(|body| body.get(..length));
+        if let Some(body) = body.map(crc32c) {
+            bytes[at + 40..at + 44].copy_from_slice(&body.to_le_bytes());
+        }
+        if at + HEADER_BYTES <= bytes.len() {
+            let header = masked(crc32c(&bytes[at..at + 44]));
+            bytes[at + 44..at + 48].copy_from_slice(&header.to_le_bytes());
+        }
+    }
+}
+
 /// The bytes that a body of this length takes.
 pub(crate) fn padded(length: usize) -> usize {
     length.next_multiple_of(ALIGNMENT)

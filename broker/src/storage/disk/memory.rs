@@ -1,6 +1,11 @@
 //! A disk in memory that knows what no sync has covered: a crash may lose any of that, in pieces of 512 bytes.
 //! It also counts its steps, and fails at one of them on purpose.
 
+#![cfg_attr(
+    fuzzing,
+    allow(dead_code, reason = "fuzz targets have damage, and no crashes")
+)]
+
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -76,6 +81,7 @@ impl MemoryDisk {
     }
 
     /// What a crash of the machine may have left.
+    #[cfg(test)]
     pub(crate) fn crashed(&self, random: &mut fastrand::Rng) -> Self {
         let state = self.0.lock().clone();
         let mut names = state.durable_names.clone();
@@ -191,6 +197,7 @@ impl File {
         }
     }
 
+    #[cfg(test)]
     fn crashed(&self, chance: f64, random: &mut fastrand::Rng) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         // The length may be durable without the bytes, and the bytes are zeros then.

@@ -3,7 +3,7 @@
 
 #[cfg(test)]
 pub(crate) mod gated;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod memory;
 pub(crate) mod system;
 
