@@ -337,6 +337,7 @@ fn kept_since(broker: &TestBroker, since: &str) -> (Vec<(usize, usize)>, String)
 /// Fifty kills under load, or as many as the environment variable STORE_KILLS says. Publishers ask for different levels;
 /// what they were told is there afterwards.
 #[test]
+#[expect(clippy::print_stderr, reason = "a long run says how far it is")]
 fn a_broker_that_is_killed_loses_nothing_acknowledged() {
     let kills = env::var("STORE_KILLS").map_or(50, |kills| kills.parse().expect("a number"));
     let folder = folder();
@@ -394,6 +395,9 @@ fn a_broker_that_is_killed_loses_nothing_acknowledged() {
         }
         if kill % (kills / 2).max(1) == 0 {
             kept.check_all(&broker);
+        }
+        if kill % 50 == 0 {
+            eprintln!("{kill} kills; acknowledged of each publisher: {acknowledged:?}");
         }
     }
     assert!(
