@@ -479,3 +479,38 @@ fn a_newer_format_and_what_is_no_store_are_left_alone() {
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).expect("a folder").next().is_none()
 }
+
+/// A tool knows no rules, and so it removes no messages of topics that keep them, however many snapshots it makes.
+#[test]
+fn a_repair_leaves_what_topics_keep() {
+    let place = Place::filled(2);
+    let keep = ["--keep", "kept=9"];
+    let broker = place.broker(&keep);
+    let mut client = broker.connect();
+    for number in 1..=3 {
+        client.send(format!("PUBLISH kept {number}"));
+        client.expect_prefix("PUBACK ");
+    }
+    assert_eq!(broker.stop().code, Some(0));
+    for _ in 0..3 {
+        // Each snapshot has another number.
+        let broker = place.broker(&keep);
+        fill(&broker, 1);
+        assert_eq!(broker.stop().code, Some(0));
+        fs::remove_file(place.data().join("format")).expect("it is there");
+        place.run(&["repair"], 0);
+    }
+    let broker = place.broker(&keep);
+    let mut client = broker.connect();
+    client
+        .send("@since=start;until=now SUBSCRIBE kept")
+        .expect("SUBACK kept");
+    for number in 1..=3 {
+        let line = client.read_line();
+        assert!(
+            line.ends_with(&format!(";past MESSAGE kept {number}")),
+            "{line}"
+        );
+    }
+    client.expect_prefix("END kept ");
+}

@@ -1,5 +1,6 @@
 //! A store whose files are anything: the input, or those of a sound store that were changed as the input says.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use crate::storage::SnapshotWriter;
@@ -49,6 +50,10 @@ impl Apply for Entries {
 struct State;
 
 impl SnapshotSource for State {
+    fn oldest_needed(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     fn write(&self, snapshot: &mut SnapshotWriter) {
         (0..3).for_each(|n| snapshot.write(&retained(n)));
     }

@@ -112,9 +112,7 @@ pub(crate) trait SnapshotSource: Sync {
     fn write(&self, snapshot: &mut SnapshotWriter);
 
     /// The number of the oldest message in the log that is needed, or one behind all.
-    fn oldest_needed(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
-    }
+    fn oldest_needed(&self) -> io::Result<u64>;
 
     /// Messages before this number are not needed any more, because there is no room for them.
     fn forget_before(&self, _sequence: u64) {}
