@@ -72,7 +72,7 @@ fn a_message_that_is_not_kept_has_an_exit_code_of_its_own() {
     for (args, advice) in [
         (
             &["--ack", "disk"][..],
-            "give -r, and start the broker with --data DIR",
+            "give -r, or start the broker with --data DIR and a rule --keep for it",
         ),
         (
             &["-r", "--ack", "os"],

@@ -1,7 +1,7 @@
 //! A store whose files are anything: the input, or those of a sound store that were changed as the input says.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::storage::SnapshotWriter;
 use crate::storage::disk::memory::MemoryDisk;
@@ -147,31 +147,25 @@ fn read(store: &Store, entries: &Entries, others: &[u8], is_in_place: bool) {
 }
 
 /// A store with a snapshot and several segments, of a process that was stopped or killed.
-fn sound(is_stopped: bool) -> &'static MemoryDisk {
-    static DISKS: OnceLock<[MemoryDisk; 2]> = OnceLock::new();
-    let disks = DISKS.get_or_init(|| {
-        [false, true].map(|is_stopped| {
-            let disk = MemoryDisk::default();
-            let opened = open(&disk, Extent::Needed, &mut Entries::default());
-            let (store, _) = opened.expect("it is empty");
-            for n in 0..24 {
-                store.keep(&retained(n)).expect("there is room");
-                keep_lines(&store, 1 + u32::from(n) % 3);
-                if n % 4 == 1 {
-                    store.sync().expect("nothing fails on this disk");
-                }
-                if n % 10 == 3 {
-                    let made = store.make_snapshot(&State);
-                    made.expect("nothing fails on this disk");
-                }
-            }
-            if is_stopped {
-                store.close().expect("nothing fails on this disk");
-            }
-            disk
-        })
-    });
-    &disks[usize::from(is_stopped)]
+fn sound(is_stopped: bool) -> MemoryDisk {
+    let disk = MemoryDisk::default();
+    let opened = open(&disk, Extent::Needed, &mut Entries::default());
+    let (store, _) = opened.expect("it is empty");
+    for n in 0..24 {
+        store.keep(&retained(n)).expect("there is room");
+        keep_lines(&store, 1 + u32::from(n) % 3);
+        if n % 4 == 1 {
+            store.sync().expect("nothing fails on this disk");
+        }
+        if n % 10 == 3 {
+            let made = store.make_snapshot(&State);
+            made.expect("nothing fails on this disk");
+        }
+    }
+    if is_stopped {
+        store.close().expect("nothing fails on this disk");
+    }
+    disk
 }
 
 fn retained(number: u8) -> Record<'static> {

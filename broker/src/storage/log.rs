@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
@@ -18,11 +18,8 @@ use super::segment_list::{FoundSegment, SegmentList};
 /// The segment that will be used next.
 const SPARE: &str = "next-";
 
-/// Segments that are not needed any more and wait to be used again, at most: a snapshot makes several free at once.
-const MOST_SPARES: usize = 4;
-
 /// The same while it is made.
-const MAKING: &str = "log/making";
+pub(super) const MAKING: &str = "log/making";
 
 /// A segment for what a failed sync has left in doubt, until it is durable.
 const ANEW: &str = "log/anew";
@@ -33,18 +30,12 @@ const UNDURABLE_BYTES: usize = 32 << 20;
 /// The memory for it that is kept between two syncs.
 const KEPT_CAPACITY: usize = 1 << 20;
 
-/// A segment that is half full earlier gets a successor without zeros.
-const HURRY: Duration = Duration::from_secs(10);
-
-/// Zeros are written in pieces of this size.
-const ZERO_BYTES: usize = 64 * 1024;
-
 pub(crate) struct Log {
     pub(super) disk: Arc<dyn Disk>,
-    segment_bytes: u64,
+    pub(super) segment_bytes: u64,
     generation: u32,
     /// Lock order: after the locks of the publisher, before none. Writes wait under it for the system only.
-    tail: Mutex<Tail>,
+    pub(super) tail: Mutex<Tail>,
     /// Held by the one sync at a time. Lock order: before `tail`.
     syncing: Mutex<()>,
     /// Signalled when less in memory is not durable.
@@ -53,24 +44,24 @@ pub(crate) struct Log {
     appended: AtomicU64,
     appended_state: AtomicU64,
     /// All that can be read. Its lock comes behind `tail`.
-    segments: SegmentList,
-    figures: LogFigures,
+    pub(super) segments: SegmentList,
+    pub(super) figures: LogFigures,
 }
 
-struct Tail {
+pub(super) struct Tail {
     /// The one that is written to is the last. Those before are not known to be durable.
     segments: Vec<Arc<LogSegment>>,
     /// Where the next frame begins.
-    end: u64,
+    pub(super) end: u64,
     /// The next sequence number.
     next: u64,
     time_ms: u64,
     /// The last frame is a mark.
     is_marked: bool,
     /// When the segment was begun.
-    since: Instant,
+    pub(super) since: Instant,
     /// The segments that will be used next, by their names, and how many there have been.
-    spares: Vec<(String, Box<dyn DiskFile>)>,
+    pub(super) spares: Vec<(String, Box<dyn DiskFile>)>,
     spares_made: u64,
     /// Bytes that frames may take which are not appended yet.
     admitted: u64,
@@ -290,7 +281,7 @@ impl Log {
     }
 
     /// Makes a file of this length, or none: its part would take the room that is left.
-    fn make_file(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+    pub(super) fn make_file(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
         let made = self.disk.create(name).and_then(|file| {
             file.reserve(bytes)?;
             Ok(file)
@@ -430,72 +421,6 @@ impl Log {
         Ok(())
     }
 
-    /// Makes the next segment, if the newest is half full, or there was no room for one. Publishers do not wait for it.
-    pub(crate) fn prepare(&self) -> io::Result<()> {
-        let is_hurried = {
-            let tail = self.tail.lock();
-            if !tail.spares.is_empty() {
-                self.figures.note_room(&Ok(()));
-                return Ok(());
-            }
-            if tail.end < tail.current().bytes / 2 && !self.figures.is_full() {
-                return Ok(());
-            }
-            tail.since.elapsed() < HURRY
-        };
-        let made = self.make_spare(is_hurried).inspect_err(|_| {
-            // On a full disk its part would take the room that is left. It may not be there.
-            let _ = self.disk.remove(MAKING);
-        })?;
-        let tail = &mut *self.tail.lock();
-        if !tail.spares.is_empty() {
-            // A publisher could not wait for it.
-            return self.disk.remove(MAKING);
-        }
-        let name = tail.spare_name();
-        self.disk.rename(MAKING, &name)?;
-        tail.spares.push((name, made));
-        Ok(())
-    }
-
-    /// To overwrite zeros is cheaper to sync than to take room. Where much comes in little time that does not count, and
-    /// the disk would write twice as much.
-    fn make_spare(&self, is_hurried: bool) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.make_file(MAKING, self.segment_bytes)?;
-        if is_hurried {
-            file.sync()?;
-            return Ok(file);
-        }
-        let zeros = vec![0; ZERO_BYTES];
-        let mut at = 0;
-        while at < self.segment_bytes {
-            let len = (self.segment_bytes - at).min(ZERO_BYTES as u64);
-            write_all(&*file, &[&zeros[..len as usize]], at)?;
-            at += len;
-        }
-        file.sync()?;
-        Ok(file)
-    }
-
-    /// Removes a segment of which nothing is needed any more: it is used again, unless enough others wait for that.
-    pub(crate) fn remove_segment(&self, first: u64) -> io::Result<()> {
-        let name = segment_name(first);
-        let tail = &mut *self.tail.lock();
-        // Within the lock of the end, because the file may be used again.
-        self.segments.remove(first);
-        let file = self.disk.open(&name)?;
-        // A stop, or a start, has cut it off behind its frames.
-        let is_whole = file.len()? >= self.segment_bytes;
-        if tail.spares.len() >= MOST_SPARES || !is_whole {
-            return self.disk.remove(&name);
-        }
-        let spare = tail.spare_name();
-        self.disk.rename(&name, &spare)?;
-        // What it has comes before the number in its next name, so that it is never read.
-        tail.spares.push((spare, file));
-        Ok(())
-    }
-
     /// Gives back the room that was taken for more, and makes all durable. Nothing is appended afterwards.
     pub(crate) fn end(&self) -> io::Result<()> {
         self.sync()?;
@@ -571,12 +496,12 @@ impl<'a> NewFrame<'a> {
 
 impl Tail {
     /// The name of one more segment that will be used next.
-    fn spare_name(&mut self) -> String {
+    pub(super) fn spare_name(&mut self) -> String {
         self.spares_made += 1;
         format!("{FOLDER}/{SPARE}{}", self.spares_made)
     }
 
-    fn current(&self) -> &LogSegment {
+    pub(super) fn current(&self) -> &LogSegment {
         self.segments.last().expect("there is always one")
     }
 }

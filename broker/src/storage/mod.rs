@@ -17,6 +17,7 @@ pub(crate) mod report;
 mod segment;
 mod segment_list;
 mod snapshot;
+mod spares;
 pub(crate) mod store;
 pub(crate) mod survey;
 pub(crate) mod waiters;
