@@ -14,6 +14,7 @@ use super::figures::LogFigures;
 use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
 use super::segment::{FOLDER, LogSegment, Mark, segment_name};
 use super::segment_list::{FoundSegment, SegmentList};
+use super::undurable::Undurable;
 
 /// The segment that will be used next.
 const SPARE: &str = "next-";
@@ -26,9 +27,6 @@ const ANEW: &str = "log/anew";
 
 /// With more than this in memory that is not durable, a sync is wished for, and with twice that it is waited for.
 const UNDURABLE_BYTES: usize = 32 << 20;
-
-/// The memory for it that is kept between two syncs.
-const KEPT_CAPACITY: usize = 1 << 20;
 
 pub(crate) struct Log {
     pub(super) disk: Arc<dyn Disk>,
@@ -66,7 +64,7 @@ pub(super) struct Tail {
     /// Bytes that frames may take which are not appended yet.
     admitted: u64,
     /// All frames that are not known to be durable. After a failed sync the system has forgotten what it could not write.
-    undurable: Vec<u8>,
+    undurable: Undurable,
     /// A sync has failed, and what was in doubt could not be written anew. A later sync that succeeds would say
     /// nothing.
     is_failing: bool,
@@ -133,7 +131,7 @@ impl Log {
                 spares: Vec::new(),
                 spares_made: 0,
                 admitted: 0,
-                undurable: Vec::new(),
+                undurable: Undurable::default(),
                 is_failing: false,
             }),
             syncing: Mutex::default(),
@@ -157,7 +155,7 @@ impl Log {
     /// the frames, or by [`Log::give_back`].
     pub(crate) fn admit(&self, bytes: u64) -> Result<(), NotKept> {
         let mut guard = self.tail.lock();
-        while guard.undurable.len() > 2 * UNDURABLE_BYTES && !guard.is_failing {
+        while guard.undurable.bytes() > 2 * UNDURABLE_BYTES && !guard.is_failing {
             self.synced.wait(&mut guard);
         }
         let tail = &mut *guard;
@@ -298,11 +296,11 @@ impl Log {
         let _one = self.syncing.lock();
         let (segments, end, next, undurable) = {
             // Within the lock of the one sync: that one is held while the disk works, and this one for a moment.
-            let tail = self.tail.lock();
+            let mut tail = self.tail.lock();
             if tail.is_failing {
                 return Err(io::Error::other("an earlier sync has failed"));
             }
-            let undurable = tail.undurable.len();
+            let undurable = tail.undurable.mark();
             (tail.segments.clone(), tail.end, tail.next, undurable)
         };
         if let Err(err) = self.sync_segments(&segments, end) {
@@ -313,15 +311,9 @@ impl Log {
         // Within the lock of the one sync, so that no other has forgotten one of them.
         let mut tail = self.tail.lock();
         tail.segments.retain(|segment| segment.first >= last.first);
-        tail.undurable.drain(..undurable);
-        self.note_synced(&mut tail);
-        Ok(next)
-    }
-
-    fn note_synced(&self, tail: &mut Tail) {
-        let kept = tail.undurable.len().max(KEPT_CAPACITY);
-        tail.undurable.shrink_to(kept);
+        tail.undurable.forget(undurable);
         self.synced.notify_all();
+        Ok(next)
     }
 
     fn sync_segments(&self, segments: &[Arc<LogSegment>], end: u64) -> io::Result<()> {
@@ -348,7 +340,7 @@ impl Log {
                 tail.segments = vec![Arc::new(segment)];
                 tail.end = end;
                 tail.undurable.clear();
-                self.note_synced(tail);
+                self.synced.notify_all();
                 Ok(tail.next)
             }
             Err(err) => {
@@ -362,19 +354,21 @@ impl Log {
     }
 
     fn try_to_write_anew(&self, tail: &Tail) -> io::Result<(LogSegment, u64)> {
-        let frames = &tail.undurable;
-        let bytes = self.segment_bytes.max(frames.len() as u64);
+        let bytes = self.segment_bytes.max(tail.undurable.bytes() as u64);
         let file = self.disk.create(ANEW)?;
         file.reserve(bytes)?;
         let (mut at, mut first) = (0, tail.next);
-        while let Some(mut frame) = LogFrame::at(&frames[at..]) {
-            first = first.min(frame.header.first);
-            // It says how far its segment is durable, and this one is another.
-            frame.header.synced_to = 0;
-            let len = frame.header.frame_bytes();
-            let body = &frames[at + HEADER_BYTES..at + len];
-            write_all(&*file, &[&frame.header.encode(), body], at as u64)?;
-            at += len;
+        for mut frames in tail.undurable.pieces() {
+            while let Some(mut frame) = LogFrame::at(frames) {
+                first = first.min(frame.header.first);
+                // It says how far its segment is durable, and this one is another.
+                frame.header.synced_to = 0;
+                let (whole, rest) = frames.split_at(frame.header.frame_bytes());
+                let body = &whole[HEADER_BYTES..];
+                write_all(&*file, &[&frame.header.encode(), body], at)?;
+                at += whole.len() as u64;
+                frames = rest;
+            }
         }
         file.sync()?;
         // The failed one stays, for what it has of earlier frames. Frames that both have count once.
@@ -387,13 +381,13 @@ impl Log {
         }
         let segment = LogSegment::new(first, file, bytes);
         // Relaxed: no other thread has it yet.
-        segment.synced_to.store(at as u64, Ordering::Relaxed);
-        Ok((segment, at as u64))
+        segment.synced_to.store(at, Ordering::Relaxed);
+        Ok((segment, at))
     }
 
     /// Whether so much is not durable that a sync should not wait for its interval.
     pub(crate) fn wants_sync(&self) -> bool {
-        self.tail.lock().undurable.len() > UNDURABLE_BYTES
+        self.tail.lock().undurable.bytes() > UNDURABLE_BYTES
     }
 
     fn sync_segment(&self, segment: &LogSegment, end: u64) -> io::Result<()> {
@@ -556,10 +550,7 @@ fn write_frame(tail: &mut Tail, header: &mut FrameHeader, frame: &NewFrame<'_>) 
         let _ = write_all(&*segment.file, &[&[0; HEADER_BYTES]], tail.end);
         return Err(err);
     }
-    tail.undurable.reserve(header.frame_bytes());
-    for part in parts {
-        tail.undurable.extend_from_slice(part);
-    }
+    tail.undurable.add(&parts);
     Ok(())
 }
 

@@ -20,6 +20,7 @@ mod snapshot;
 mod spares;
 pub(crate) mod store;
 pub(crate) mod survey;
+mod undurable;
 pub(crate) mod waiters;
 
 pub(crate) use self::log::{NotKept, now_ms};
