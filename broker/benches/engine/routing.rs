@@ -128,7 +128,7 @@ fn known_route(bencher: Bencher, count: usize) {
                 versions: router.route(topic(name), hash).versions(),
                 audience: 0,
                 groups: None,
-                kept: None,
+                is_kept: false,
             };
             cache.insert(name, hash, known, TopicCount::new(Counters::default()));
         }

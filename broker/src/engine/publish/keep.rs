@@ -20,6 +20,30 @@ use super::batch::{Batch, Place, To};
 use super::kept_batch::{FRAME_BYTES, KeptBatch, KeptOutcome};
 
 impl Dispatch {
+    /// Takes room for a message on the topic whose route was found last, and notes it.
+    #[inline(never)]
+    pub(super) fn keep_last(
+        &mut self,
+        place: Place,
+        bytes: &Range<usize>,
+        options: PublishOptions,
+        asked: Option<AckLevel>,
+    ) -> Result<(), NotKept> {
+        if mem::take(&mut self.batch.kept.is_ahead) {
+            return Ok(());
+        }
+        let topic = self.cache.at(self.place).and_then(|item| item.kept.clone());
+        let Some(topic) = topic else {
+            return Ok(());
+        };
+        let kept = self.add_kept(&topic, place, bytes, options, asked);
+        if let (Err(_), Some(item)) = (kept, self.cache.at(self.place)) {
+            // It was counted when its route was found.
+            item.count.messages -= 1;
+        }
+        kept
+    }
+
     /// Takes room for a message of this topic, and notes it.
     #[inline(never)]
     pub(super) fn add_kept(

@@ -157,8 +157,10 @@ impl Dispatch {
         let name = &buffer[topic.clone()];
         let known = self.known(name, self.router.hash(name))?;
         let options = PublishOptions::LINE;
-        self.add_to(known, Place::Buffer, topic, bytes, options, None)
-            .ok()
+        if self.is_not_kept(known.is_kept, Place::Buffer, &bytes, options) {
+            return None;
+        }
+        Some(self.add_to(known, Place::Buffer, topic, bytes, options))
     }
 
     /// The same for a message beside the read buffer.
@@ -173,8 +175,11 @@ impl Dispatch {
         let name = &beside[topic.clone()];
         let known = self.known(name, self.router.hash(name));
         self.batch.beside = beside;
-        self.add_to(known?, Place::Beside, topic, bytes, options, None)
-            .ok()
+        let known = known?;
+        if self.is_not_kept(known.is_kept, Place::Beside, &bytes, options) {
+            return None;
+        }
+        Some(self.add_to(known, Place::Beside, topic, bytes, options))
     }
 
     /// Adds any message. `topic` and `bytes` are ranges in `place`. `asked` is the level that its publisher wants, if it
@@ -194,7 +199,24 @@ impl Dispatch {
             Some(known) => known,
             None => self.look_up(name, hash)?,
         };
-        self.add_to(known, place, topic, bytes, options, asked)
+        self.batch.kept.is_last = false;
+        if known.is_kept {
+            self.keep_last(place, &bytes, options, asked)?;
+        }
+        Ok(self.add_to(known, place, topic, bytes, options))
+    }
+
+    /// Whether a message is to be kept and cannot be.
+    #[inline]
+    fn is_not_kept(
+        &mut self,
+        is_kept: bool,
+        place: Place,
+        bytes: &Range<usize>,
+        options: PublishOptions,
+    ) -> bool {
+        self.batch.kept.is_last = false;
+        is_kept && self.keep_last(place, bytes, options, None).is_err()
     }
 
     /// Adds the message that follows the last one in its place, on the same topic. None if it cannot be kept.
@@ -356,11 +378,14 @@ impl Dispatch {
             versions: route.versions(),
             audience: self.audience(&route),
             groups: (!route.groups.is_empty()).then_some(route.groups),
-            kept,
+            is_kept: kept.is_some(),
         };
         let name = name.as_str();
         let (place, before) = self.cache.insert(name, hash, known.clone(), count);
         self.place = place;
+        if let Some(item) = self.cache.at(place) {
+            item.kept = kept;
+        }
         if let Some(mut before) = before {
             let audience = before.known.audience;
             if *before.name == *name && audience != known.audience {
@@ -426,19 +451,7 @@ impl Dispatch {
         topic: Range<usize>,
         bytes: Range<usize>,
         options: PublishOptions,
-        asked: Option<AckLevel>,
-    ) -> Result<Added, NotKept> {
-        self.batch.kept.is_last = false;
-        if let Some(topic) = &known.kept
-            && !mem::take(&mut self.batch.kept.is_ahead)
-        {
-            let kept = self.add_kept(topic, place, &bytes, options, asked);
-            if let (Err(_), Some(item)) = (kept, self.cache.at(self.place)) {
-                // It was counted when its route was found.
-                item.count.messages -= 1;
-            }
-            kept?;
-        }
+    ) -> Added {
         let slots = &self.audiences[known.audience as usize].slots;
         self.batch.copies = slots.len() as u64;
         if self.batch.copies > 0 {
@@ -455,10 +468,10 @@ impl Dispatch {
             let subscribers = slots.clone();
             self.add_to_groups(groups, &subscribers, place, &topic, &bytes, options);
         }
-        Ok(Added {
+        Added {
             copies: self.batch.copies,
             repeatable: known.groups.is_none(),
-        })
+        }
     }
 
     /// Chooses one member of each group. If that client receives a copy already, it receives no second.

@@ -25,8 +25,8 @@ pub(crate) struct Known {
     /// The index of the audience.
     pub(crate) audience: u32,
     pub(crate) groups: Option<Arc<[Arc<Group>]>>,
-    /// What the topic keeps, if it keeps anything.
-    pub(crate) kept: Option<Arc<KeptTopic>>,
+    /// The topic keeps messages: see [`Item::kept`].
+    pub(crate) is_kept: bool,
 }
 
 #[derive(Default)]
@@ -44,6 +44,8 @@ pub(crate) struct Item {
     pub(crate) name: Box<str>,
     pub(crate) known: Known,
     pub(crate) count: TopicCount,
+    /// What the topic keeps. Not in the route, of which each message takes a copy.
+    pub(crate) kept: Option<Arc<KeptTopic>>,
 }
 
 /// The counts of a topic that have not been reported yet.
@@ -113,6 +115,7 @@ impl RouteCache {
             name: name.into(),
             known,
             count,
+            kept: None,
         };
         let (place, before) = self.put(hash, item);
         self.len += usize::from(before.is_none());
@@ -162,7 +165,7 @@ mod tests {
             versions: router.route(topic, 0).versions(),
             audience,
             groups: None,
-            kept: None,
+            is_kept: false,
         }
     }
 
