@@ -114,6 +114,7 @@ impl Ledger {
             Reply::Bye => return Err(Error::Stopping),
             Reply::Message { .. }
             | Reply::Gap { .. }
+            | Reply::Current { .. }
             | Reply::End { .. }
             | Reply::Ping { .. }
             | Reply::Help { .. } => {}

@@ -271,6 +271,7 @@ impl<'a> Request<'a> {
                 | Verb::QuietAck
                 | Verb::Error
                 | Verb::Gap
+                | Verb::Current
                 | Verb::End,
             )
             | None => Err(unknown(word)),
@@ -329,12 +330,13 @@ impl<'a> Reply<'a> {
                     text: String::from_utf8_lossy(text.unwrap_or_default()),
                 })
             }
+            Some(Verb::Current) => {
+                let (filter, position) = filter_and_position(Verb::Current, rest)?;
+                Ok(Self::Current { filter, position })
+            }
             Some(Verb::End) => {
-                let (filter, position) = split_word(required(Verb::End, rest)?);
-                Ok(Self::End {
-                    filter: required(Verb::End, Some(filter))?,
-                    position: position.and_then(|text| Position::parse(text).ok()),
-                })
+                let (filter, position) = filter_and_position(Verb::End, rest)?;
+                Ok(Self::End { filter, position })
             }
             Some(Verb::Gap) => Ok(Self::Gap {
                 count: number(Verb::Gap, required(Verb::Gap, rest)?)?,
@@ -434,6 +436,15 @@ fn required(verb: Verb, rest: Option<&[u8]>) -> Result<&[u8], DecodeError> {
         Some(rest) if !rest.is_empty() => Ok(rest),
         _ => Err(DecodeError::MissingArgument { verb }),
     }
+}
+
+fn filter_and_position(
+    verb: Verb,
+    rest: Option<&[u8]>,
+) -> Result<(&[u8], Option<Position>), DecodeError> {
+    let (filter, position) = split_word(required(verb, rest)?);
+    let position = position.and_then(|text| Position::parse(text).ok());
+    Ok((required(verb, Some(filter))?, position))
 }
 
 fn topic_and_payload(
@@ -778,6 +789,12 @@ mod tests {
         };
         check_reply(end(position), b"END a/# k3f9.2:1042\n");
         check_reply(end(None), b"END a/#\n");
+        let current = |position| Reply::Current {
+            filter: b"a/#",
+            position,
+        };
+        check_reply(current(position), b"CURRENT a/# k3f9.2:1042\n");
+        check_reply(current(None), b"CURRENT a/#\n");
         check_reply(Reply::Ping { token: b"" }, b"PING\n");
         check_reply(Reply::Pong { token: b"x" }, b"PONG x\n");
         check_reply(

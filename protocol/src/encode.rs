@@ -10,6 +10,7 @@ use crate::escape::Escaped;
 use crate::frame::{Credential, Reply, Request, Subject};
 use crate::limits::ECHO_BYTES;
 use crate::message::MessageLine;
+use crate::position::Position;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
@@ -92,14 +93,11 @@ impl Reply<'_> {
                 out.push(b' ');
                 one_line(out, text);
             }
+            Self::Current { filter, position } => {
+                filter_and_position(out, Verb::Current, filter, *position);
+            }
             Self::End { filter, position } => {
-                out.extend_from_slice(Verb::End.as_str().as_bytes());
-                out.push(b' ');
-                out.extend_from_slice(filter);
-                match position {
-                    Some(position) => line(out, format_args!(" {position}\n")),
-                    None => end(out),
-                }
+                filter_and_position(out, Verb::End, filter, *position);
             }
             Self::Gap { count } => line(out, format_args!("{} {count}\n", Verb::Gap)),
             Self::Ping { token } => optional(out, Verb::Ping, token),
@@ -197,6 +195,16 @@ fn optional(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {
         out.extend_from_slice(argument);
     }
     end(out);
+}
+
+fn filter_and_position(out: &mut Vec<u8>, verb: Verb, filter: &[u8], position: Option<Position>) {
+    out.extend_from_slice(verb.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(filter);
+    match position {
+        Some(position) => line(out, format_args!(" {position}\n")),
+        None => end(out),
+    }
 }
 
 /// Ends a line. A reader drops one CR before the LF, so an argument that ends with CR gets a second.

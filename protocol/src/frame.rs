@@ -156,6 +156,14 @@ pub enum Reply<'a> {
         /// For people: a sentence that says what to do.
         text: Cow<'a, str>,
     },
+    /// `CURRENT <filter>[ <position>]`. All of the past has been sent that a SUBSCRIBE has asked for, and what follows
+    /// is new.
+    Current {
+        /// As the client spelt it.
+        filter: &'a [u8],
+        /// What is newer has a position behind this one; none if nothing is kept.
+        position: Option<Position>,
+    },
     /// `END <filter>[ <position>]`. All of the past has been sent that a SUBSCRIBE has asked for.
     End {
         /// As the client spelt it.

@@ -21,6 +21,8 @@ pub enum PastStart {
     At(u64),
     /// All.
     All,
+    /// None: what is kept from now on.
+    Now,
 }
 
 /// What of the past is asked for.
@@ -69,8 +71,10 @@ fn count(key: &'static str, value: &[u8]) -> Result<u64, BadPast> {
 
 fn since(value: &[u8]) -> Result<PastStart, BadPast> {
     let text = str::from_utf8(value).map_err(|_| BadPast::Since)?;
-    if text == "start" {
-        return Ok(PastStart::All);
+    match text {
+        "start" => return Ok(PastStart::All),
+        "now" => return Ok(PastStart::Now),
+        _ => {}
     }
     if let Some(seconds) = text.strip_prefix('@') {
         let seconds: u64 = seconds.parse().map_err(|_| BadPast::Since)?;
@@ -114,7 +118,7 @@ impl fmt::Display for BadPast {
             Self::Count(key) => write!(f, "`{key}` is a number of messages, 1 to {PAST_MESSAGES}"),
             Self::Since => f.write_str(
                 "`since` is a position such as k3f9.2:1042, a time ago such as 10m, 2h or 7d, @ and seconds since 1970, \
-                 or start",
+                 start or now",
             ),
             Self::Until => f.write_str("`until` is now"),
             Self::NoStart => f.write_str("`until` comes with `last`, `each` or `since`"),
@@ -147,6 +151,7 @@ mod tests {
             ("since=7d", ago(604_800)),
             ("since=@1", PastStart::At(1000)),
             ("since=start", PastStart::All),
+            ("since=now", PastStart::Now),
         ] {
             let until_now = false;
             assert_eq!(asked(word), Ok(Some(PastQuery { start, until_now })));

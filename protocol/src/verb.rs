@@ -49,7 +49,9 @@ pub enum Verb {
     Error,
     /// Reports dropped messages.
     Gap,
-    /// Ends the past that a SUBSCRIBE has asked for.
+    /// Ends the past that a SUBSCRIBE has asked for; what is new follows.
+    Current,
+    /// Ends the past that a SUBSCRIBE has asked for; nothing follows.
     End,
 }
 
@@ -70,7 +72,7 @@ impl Verb {
     ];
 
     /// The verbs of the broker.
-    pub const OF_BROKERS: [Self; 15] = [
+    pub const OF_BROKERS: [Self; 16] = [
         Self::Message,
         Self::PubAck,
         Self::SubAck,
@@ -81,6 +83,7 @@ impl Verb {
         Self::QuietAck,
         Self::Error,
         Self::Gap,
+        Self::Current,
         Self::End,
         Self::Ping,
         Self::Pong,
@@ -112,6 +115,7 @@ impl Verb {
             Self::QuietAck => "QUIETACK",
             Self::Error => "ERROR",
             Self::Gap => "GAP",
+            Self::Current => "CURRENT",
             Self::End => "END",
         }
     }
@@ -165,6 +169,7 @@ impl Verb {
             | Self::QuietAck
             | Self::Error
             | Self::Gap
+            | Self::Current
             | Self::End => None,
         }
     }

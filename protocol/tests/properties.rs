@@ -322,6 +322,10 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
         error(Subject::Unsubscribe(filter)),
         error(Subject::Line),
         Reply::Gap { count: copies },
+        Reply::Current {
+            filter,
+            position: None,
+        },
         Reply::End {
             filter,
             position: None,

@@ -91,7 +91,11 @@ fn check_receipt(input: &[u8]) {
         filter: b"a/#",
         position,
     };
-    for reply in [receipt, end] {
+    let current = Reply::Current {
+        filter: b"a/#",
+        position,
+    };
+    for reply in [receipt, end, current] {
         let mut bytes = Vec::new();
         reply.encode(&mut bytes);
         check_decoded(&bytes, &reply);

@@ -244,6 +244,7 @@ impl History {
         let (mut is_complete, mut since_ms) = (true, 0);
         let first = match start {
             PastStart::Each(_) | PastStart::All => 0,
+            PastStart::Now => end,
             PastStart::Last(most) => first_of_newest(&topics, most, end),
             PastStart::After(position) => {
                 let first = self.first_after(position, end)?;
