@@ -303,6 +303,8 @@ impl Broker {
             scope.spawn(|| security_log.run(&engine.security));
             if let Some(store) = engine.store.get() {
                 scope.spawn(|| store.run(sync_interval, &*engine, &store_stopped));
+                scope.spawn(|| engine::follow::tail_loop(&engine));
+                scope.spawn(|| engine::follow::catch_up_loop(&engine));
             }
             scope.spawn(|| engine::expiry::expire_loop(&engine));
             scope.spawn(|| listener.watch_loop(stopped));
@@ -375,6 +377,7 @@ fn stop(listener: &Listener, engine: &Engine, watching: Sender<()>, store: Sende
     listener.close_all();
     engine.sessions.close();
     engine.security.close();
+    engine::follow::stop(engine);
     // The wills of the connections that ended are kept by now.
     drop(store);
     engine.flusher.stop();

@@ -7,7 +7,10 @@
 //! `web` clients of the web chat.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::UdpSocket;
+
+use tempfile::TempDir;
 
 use crate::frames::FrameClient;
 use crate::{PATIENCE, TestBroker, TestClient, UsersFile};
@@ -60,12 +63,18 @@ impl Dialogue {
 
     /// Plays it against a broker of its own. Fails if anything else is received.
     pub fn play(&self) {
-        let has_users = self.flags.iter().any(|flag| flag == USERS);
+        let names = |word| self.flags.iter().any(|flag| flag == word);
+        let has_users = names(USERS);
         let users = has_users.then(|| UsersFile::of(&[("ann", "right"), ("bob", "right")]));
-        let flags = self.flags.iter().map(|flag| match (&users, flag.as_str()) {
-            (Some(users), USERS) => users.path(),
-            (_, flag) => flag,
-        });
+        let store = names(STORE).then(empty_store);
+        let flags = self
+            .flags
+            .iter()
+            .map(|flag| match (&users, &store, flag.as_str()) {
+                (Some(users), _, USERS) => users.path(),
+                (_, Some(store), STORE) => store.path().to_str().expect("a path of text"),
+                (_, _, flag) => flag,
+            });
         let flags: Vec<&str> = flags.collect();
         let broker = TestBroker::with_args(&flags);
         let mut clients: BTreeMap<&str, Peer> = BTreeMap::new();
@@ -94,6 +103,17 @@ impl Dialogue {
 
 /// What stands among the flags of a dialogue for a users file.
 const USERS: &str = "USERS";
+
+/// The same for a folder with an empty store.
+const STORE: &str = "STORE";
+
+/// A store without messages, of a name that documents can tell.
+fn empty_store() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let format = "dallal store 1\nid k3f9\ngeneration 1\nclean yes\n";
+    fs::write(folder.path().join("format"), format).expect("room");
+    folder
+}
 
 /// One client of a dialogue.
 enum Peer {

@@ -442,7 +442,7 @@ fn http_answers_with_the_past() {
         "{told}"
     );
     for (query, why) in [
-        ("last=2", "add poll=1"),
+        ("last=2&slow=latest", "leave out slow"),
         ("poll=1", "poll comes with last, each or since"),
         ("last=0&poll=1", "`last` is a number"),
         ("last=1&each=1&poll=1", "only one of"),

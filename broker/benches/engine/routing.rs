@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use protocol::{Filter, Topic};
 
 use crate::client::idle;
-use crate::engine::routing::filter_tree::FilterTree;
+use crate::engine::routing::filter_tree::{FilterTree, Matched};
 use crate::engine::routing::route_cache::{Known, RouteCache, TopicCount};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::{Counters, Subscriber};
@@ -103,17 +103,12 @@ fn collect_from_tree(bencher: Bencher, count: usize) {
         tree.insert(Filter::parse(&text).expect("a filter"), &one);
     }
     let mut next = names.iter().cycle();
-    let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
+    let mut matched = Matched::default();
     bencher.bench_local(|| {
-        subscribers.clear();
+        matched.subscribers.clear();
         let name = next.next().expect("it goes round");
-        tree.collect(
-            topic(name),
-            &mut subscribers,
-            &mut groups,
-            &mut Counters::default(),
-        );
-        subscribers.len()
+        tree.collect(topic(name), &mut matched);
+        matched.subscribers.len()
     });
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod enforcement;
 pub(crate) mod event_client;
 pub(crate) mod expiry;
+pub(crate) mod follow;
 pub(crate) mod history;
 pub(crate) mod kept_state;
 pub(crate) mod limits;
@@ -35,7 +36,9 @@ use crate::engine::access::SharedAccess;
 use crate::engine::limits::{Limits, SharedLimits};
 use crate::engine::memory::budget::Memory;
 use crate::engine::orders::Orders;
+use crate::engine::outbox::Outbox;
 use crate::engine::outbox::flusher::Flusher;
+use crate::engine::outbox::following::CatchUpQueue;
 use crate::engine::retained::Retained;
 use crate::engine::routing::router::Router;
 use crate::engine::security_events::SecurityEvents;
@@ -60,6 +63,8 @@ pub(crate) struct Engine {
     /// What outlives this process, if anything does.
     pub(crate) store: OnceLock<Arc<Store>>,
     pub(crate) flusher: Arc<Flusher>,
+    /// The followers that are behind.
+    pub(crate) catch_up: Arc<CatchUpQueue<Outbox>>,
     /// The budget for queued messages and incomplete lines.
     pub(crate) memory: Arc<Memory>,
     pub(crate) clients: Clients,
@@ -107,6 +112,7 @@ impl Engine {
             retained: RwLock::new(Retained::new(limits.retained, limits.retained_bytes)),
             store: OnceLock::new(),
             flusher: Arc::new(Flusher::new(latency.clone())?),
+            catch_up: Arc::default(),
             memory: Arc::new(Memory::new(limits.memory_bytes)),
             clients: Clients::default(),
             topic_stats: Arc::default(),

@@ -21,6 +21,8 @@ pub(crate) struct LogReader<'a> {
     frame: Range<usize>,
     /// The sequence number behind it.
     next: u64,
+    /// Bytes that are read at a time.
+    at_a_time: usize,
 }
 
 /// The segment that is read.
@@ -39,7 +41,16 @@ impl<'a> LogReader<'a> {
             start: 0,
             frame: 0..0,
             next: 0,
+            at_a_time: READ_BYTES,
         }
+    }
+
+    /// Forgets what was read behind the frame that was found last: others have appended there since. So many bytes are
+    /// read at a time from now on, or about so many.
+    pub(crate) fn refresh(&mut self, bytes: u64) {
+        self.bytes.truncate(self.frame.end);
+        let bytes = usize::try_from(bytes).unwrap_or(READ_BYTES);
+        self.at_a_time = bytes.clamp(HEADER_BYTES, READ_BYTES);
     }
 
     /// The frame that has the entry with this number; none if it has been removed, or is damaged.
@@ -160,7 +171,7 @@ impl<'a> LogReader<'a> {
         self.frame = 0..0;
         until -= done;
         let mut filled = self.bytes.len();
-        self.bytes.resize(until.max(READ_BYTES), 0);
+        self.bytes.resize(until.max(self.at_a_time), 0);
         while filled < until {
             let at = self.start + filled as u64;
             match place.readable.file.read_at(&mut self.bytes[filled..], at) {

@@ -10,6 +10,7 @@
 
 mod acks;
 mod checks;
+mod follow;
 mod hold_budget;
 mod identity;
 mod lifecycle;
@@ -55,6 +56,7 @@ use hold_budget::HoldBudget;
 use paid_traffic::PaidTraffic;
 use rights::Rights;
 
+pub(crate) use follow::FollowAnswers;
 pub(crate) use identity::NotAuthenticated;
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use over_limit::OverLimit;
@@ -63,7 +65,7 @@ pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use restriction::{Restriction, restrict, restrictions};
 pub(crate) use rights::Denied;
 pub(crate) use security::event_client;
-pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed};
+pub(crate) use subscribe::{Answering, DENIED_FILTER, SubscribeError, Subscribed};
 
 /// Interval at which a busy client reports its topic statistics, if it has published
 /// [`HAND_IN_MESSAGES`] messages a topic: then the cost for each message is negligible.

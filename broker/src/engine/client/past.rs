@@ -1,11 +1,11 @@
 //! What a client asks for of the past.
 
 use std::io;
-use std::ops::ControlFlow;
 
 use protocol::{Filter, PastStart, Position, Topic};
 
 use super::{Client, SubscribeError};
+use crate::engine::history::IncompletePast;
 use crate::engine::outbox::OutboxGuard;
 
 /// Bytes that are read and sent at a time, between which the client may be waited for.
@@ -13,8 +13,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// What a wire is told of the past that its client asks for, in this order.
 pub(crate) enum PastStep<'a> {
-    /// It begins; where, if that is later than was asked for.
-    Begin { oldest: Option<Position> },
+    /// It begins.
+    Begin(Option<IncompletePast>),
     /// Messages, as lines that say where they are.
     Lines(&'a [u8]),
     /// There are no more. What is newer is behind this position; none if nothing is kept at all.
@@ -31,7 +31,12 @@ pub(crate) enum PastError {
     NotReadable,
 }
 
-fn not_readable(filter: Filter<'_>, err: &io::Error) -> PastError {
+/// What a client is told that asks for the past where nothing is kept: a position is what it wants to go on from.
+pub(super) fn without_history(start: PastStart) -> Option<IncompletePast> {
+    matches!(start, PastStart::After(_)).then_some(IncompletePast { oldest: None })
+}
+
+pub(super) fn not_readable(filter: Filter<'_>, err: &io::Error) -> PastError {
     log::error!(
         "the store: what is kept of {} cannot be read: {err}",
         filter.as_str()
@@ -56,25 +61,25 @@ impl Client<'_> {
         let outbox = self.outbox.clone();
         let Some(history) = self.engine.router.history() else {
             let mut guard = outbox.lock();
-            answer(&mut guard, PastStep::Begin { oldest: None });
+            answer(&mut guard, PastStep::Begin(without_history(start)));
             answer(&mut guard, PastStep::End { position: None });
             return Ok(());
         };
         let may_see = |topic: Topic<'_>| self.may_receive(topic, None);
         let found = history.past(filter, start, may_see);
         let mut found = found.map_err(|err| not_readable(filter, &err))?;
-        let oldest = found.oldest;
-        answer(&mut outbox.lock(), PastStep::Begin { oldest });
+        answer(&mut outbox.lock(), PastStep::Begin(found.incomplete));
+        let mut reader = history.reader();
         let mut lines = Vec::with_capacity(PIECE_BYTES);
         loop {
             lines.clear();
-            let step = match found.past.read(PIECE_BYTES, &mut lines) {
-                Ok(true) => ControlFlow::Continue(()),
-                Ok(false) => ControlFlow::Break(()),
-                Err(err) => return Err(not_readable(filter, &err)),
-            };
-            answer(&mut outbox.lock(), PastStep::Lines(&lines));
-            if step.is_break() {
+            let read = found.past.read(&mut reader, PIECE_BYTES, &mut lines);
+            let piece = read.map_err(|err| not_readable(filter, &err))?;
+            let mut guard = outbox.lock();
+            guard.tell_gap(piece.missing);
+            answer(&mut guard, PastStep::Lines(&lines));
+            drop(guard);
+            if piece.is_last {
                 break;
             }
             // Outside of the batch, so that no audit waits for a client that reads slowly.
@@ -85,7 +90,7 @@ impl Client<'_> {
                 return Ok(());
             }
         }
-        let position = Some(found.end);
+        let position = Some(found.last);
         answer(&mut outbox.lock(), PastStep::End { position });
         Ok(())
     }

@@ -134,7 +134,13 @@ impl Client<'_> {
     ) -> Result<u64, PublishError> {
         self.check_own(message.topic)?;
         self.check_publish(message.topic, message.options.retain)?;
-        self.publish_allowed(buffer, message, None)
+        let copies = self.publish_allowed(buffer, message, None)?;
+        Ok(copies + self.take_followed())
+    }
+
+    /// The number of copies that followers get from the log, of what was published since this was asked last.
+    pub(crate) fn take_followed(&mut self) -> u64 {
+        self.dispatch.take_followed()
     }
 
     /// The same for a message that the client may publish, or that was the will of another.
@@ -186,7 +192,7 @@ impl Client<'_> {
         if is_long {
             self.dispatch.forget();
         }
-        published
+        Ok(published? + self.take_followed())
     }
 
     /// The fast path for a line in the read buffer that can leave unchanged and whose route is cached:

@@ -15,6 +15,7 @@ use super::{Client, Denied, OverLimit};
 use crate::auth::access::Sieve;
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::history::History;
 use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::delivery::subscriptions::{SubscriptionOptions, subscription_bytes};
 use crate::engine::outbox::queue::policies::TooManyPolicies;
@@ -71,7 +72,14 @@ pub(crate) struct Answering<'g, 'o> {
     pub(crate) answers: Vec<u8>,
 }
 
-impl Answering<'_, '_> {
+impl<'g, 'o> Answering<'g, 'o> {
+    pub(super) fn new(guard: &'g mut OutboxGuard<'o>) -> Self {
+        Self {
+            guard,
+            answers: Vec::new(),
+        }
+    }
+
     /// Sets the overflow policy for messages of all filters.
     pub(crate) fn choose_for_all(&mut self, slow: OverflowPolicy) {
         self.guard.choose_for_all(slow);
@@ -82,7 +90,7 @@ impl Answering<'_, '_> {
         self.guard.set_quota(messages);
     }
 
-    fn send(&mut self) {
+    pub(super) fn send(&mut self) {
         if !self.answers.is_empty() {
             self.guard.answer(&self.answers);
             self.answers.clear();
@@ -99,14 +107,14 @@ struct Asked<'f, W> {
 }
 
 /// A filter that the rules let the client subscribe to.
-struct PermittedFilter<'f> {
-    filter: Filter<'f>,
+pub(super) struct PermittedFilter<'f> {
+    pub(super) filter: Filter<'f>,
     /// What of it the client may see; none for all.
     sieve: Option<Sieve>,
 }
 
 /// A walk over retained messages that is not over.
-struct Walk<'f> {
+pub(super) struct Walk<'f> {
     filter: Filter<'f>,
     options: SubscriptionOptions,
     /// The name to continue from.
@@ -180,10 +188,7 @@ impl Client<'_> {
         // subscription cannot deliver before it is released: so the answer precedes the first message,
         // and retained messages precede newer ones.
         let mut guard = outbox.lock();
-        let mut answering = Answering {
-            guard: &mut guard,
-            answers: Vec::new(),
-        };
+        let mut answering = Answering::new(&mut guard);
         let (mut refused, mut walk) = (0, None);
         for each in asked {
             let entered = each
@@ -210,7 +215,7 @@ impl Client<'_> {
     /// there are more, newer messages wait there until [`Client::finish_walk`] has delivered them all.
     // Out of line, see `register`.
     #[inline(never)]
-    fn begin_walk<'f>(
+    pub(super) fn begin_walk<'f>(
         &mut self,
         guard: &mut OutboxGuard<'_>,
         filter: Filter<'f>,
@@ -244,7 +249,7 @@ impl Client<'_> {
     /// is delivered after them. The walk ends early if the client is gone, or other rules have taken the
     /// subscription.
     #[inline(never)]
-    fn finish_walk(&mut self, walk: Walk<'_>) {
+    pub(super) fn finish_walk(&mut self, walk: Walk<'_>) {
         let Walk {
             filter,
             options,
@@ -314,6 +319,23 @@ impl Client<'_> {
         permitted: PermittedFilter<'f>,
         slow: Option<OverflowPolicy>,
     ) -> Result<Filter<'f>, SubscribeError> {
+        let filter = permitted.filter;
+        let is_known = self.admit(guard, permitted, slow)?;
+        let was_followed = is_known && guard.unfollow(filter.as_str());
+        if !is_known || was_followed {
+            // The third lock, of the registry, inside the other two.
+            self.engine.router.subscribe(filter, &self.outbox);
+        }
+        Ok(filter)
+    }
+
+    /// Takes room for the subscription and notes it. Returns whether the client had it before.
+    pub(super) fn admit(
+        &mut self,
+        guard: &mut OutboxGuard<'_>,
+        permitted: PermittedFilter<'_>,
+        slow: Option<OverflowPolicy>,
+    ) -> Result<bool, SubscribeError> {
         let PermittedFilter { filter, sieve } = permitted;
         guard
             .choose(filter, slow)
@@ -323,19 +345,16 @@ impl Client<'_> {
             let _ = guard.choose(filter, None);
         })?;
         self.set_sieve(filter, sieve);
-        if is_known {
-            return Ok(filter);
+        if !is_known {
+            self.session
+                .subscriptions()
+                .insert(filter, SubscriptionOptions::default());
         }
-        self.session
-            .subscriptions()
-            .insert(filter, SubscriptionOptions::default());
-        // The third lock, of the registry, inside the other two.
-        self.engine.router.subscribe(filter, &self.outbox);
-        Ok(filter)
+        Ok(is_known)
     }
 
     /// Checks whether the rules let the client have this subscription.
-    fn permit<'f>(
+    pub(super) fn permit<'f>(
         &self,
         filter: Filter<'f>,
         slow: Option<OverflowPolicy>,
@@ -448,6 +467,7 @@ impl Client<'_> {
         filter: Filter<'_>,
         messages: &[Entry],
     ) {
+        let follows = guard.follows(filter.as_str());
         let filter: Arc<str> = filter.as_str().into();
         let mut deliver = |run: Run<'_>, qos| {
             let run = run.by(0, PublishOptions { qos, retain: true });
@@ -458,11 +478,17 @@ impl Client<'_> {
                 _ => 0,
             }
         };
+        // A follower gets what topics keep from the log, the retained message among the rest.
+        let history = self.engine.router.history();
+        let history = history.filter(|_| follows);
         let (mut gathered, mut waiting, mut qos) = (Vec::new(), 0, 0);
         let now = Moment::now();
         let is_sieved = self.engine.router.sieves().has_any();
         for entry in messages {
             if is_sieved && !self.may_see_entry(entry) {
+                continue;
+            }
+            if history.is_some_and(|history| is_kept(history, entry)) {
                 continue;
             }
             let Some(line) = fresh(entry, now) else {
@@ -516,6 +542,7 @@ pub(crate) fn unsubscribe(engine: &Engine, session: &Session, filter: Filter<'_>
         // Removing a policy never fails.
         let _ = guard.choose(filter, None);
         guard.forget_walk(filter.as_str());
+        guard.unfollow(filter.as_str());
     }
     was_there
 }
@@ -527,6 +554,12 @@ fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
         Cow::Borrowed(_) => Some(entry.message.clone()),
         Cow::Owned(line) => Some(line.into()),
     }
+}
+
+/// Whether the topic of a retained message keeps all that is published on it.
+fn is_kept(history: &History, entry: &Entry) -> bool {
+    let line = MessageLine::decode(&entry.message);
+    line.is_some_and(|line| history.keeps(line.topic))
 }
 
 /// Whether the filter has a wildcard at or below the topics that are each for one client. A wildcard in

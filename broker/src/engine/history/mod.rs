@@ -1,7 +1,9 @@
 //! The past of topics: which messages are kept, where they are in the log, and how they are read.
 
+pub(crate) mod lines;
 pub(crate) mod past;
 pub(crate) mod rules;
+pub(crate) mod tail;
 pub(crate) mod topic;
 pub(crate) mod topics;
 
@@ -17,9 +19,11 @@ use crate::storage::frame::FrameKind;
 use crate::storage::log::NewFrame;
 use crate::storage::store::Store;
 use crate::storage::{NotKept, now_ms};
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 
-use past::Past;
+use lines::LineReader;
+use past::{Chosen, Past};
+use tail::HistoryTail;
 use topic::{KeptRun, KeptTopic};
 use topics::KeptTopics;
 
@@ -36,6 +40,10 @@ pub(crate) struct History {
     /// Held by publishers until what they have appended is known to its topic. Lock order: before the end of the log, and
     /// before a topic.
     appending: RwLock<()>,
+    tail: HistoryTail,
+    /// The number behind the last message of topics that are no more, because they have nothing. Lock order: after that of
+    /// all topics.
+    removed_end: Mutex<u64>,
 }
 
 /// Messages of one topic that are to be kept: lines, one after the other.
@@ -56,7 +64,45 @@ impl History {
             store,
             topics,
             appending: RwLock::new(()),
+            tail: HistoryTail::default(),
+            removed_end: Mutex::default(),
         }
+    }
+
+    /// Whether the topic keeps what is published on it.
+    pub(crate) fn keeps(&self, name: Topic<'_>) -> bool {
+        self.topics.keeps(name)
+    }
+
+    /// The end of the log as followers see it.
+    pub(crate) fn tail(&self) -> &HistoryTail {
+        &self.tail
+    }
+
+    /// The number of the next message.
+    pub(crate) fn next(&self) -> u64 {
+        self.store.log().next()
+    }
+
+    /// Reads what is kept.
+    pub(crate) fn reader(&self) -> LineReader<'_> {
+        LineReader::new(&self.store)
+    }
+
+    /// The number of the oldest message of a topic that was not forgotten; one behind all if there is none.
+    pub(crate) fn oldest_of(&self, name: &str) -> u64 {
+        let topics = self.topics.all.read();
+        topics.get(name).map_or(u64::MAX, |topic| topic.oldest())
+    }
+
+    /// The number of the oldest entry that the log may have.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.store.log().oldest()
+    }
+
+    /// Bytes that were appended since the start.
+    pub(crate) fn appended(&self) -> u64 {
+        self.store.log().appended()
     }
 
     /// The topic, if it keeps what is published on it.
@@ -103,6 +149,7 @@ impl History {
             });
             next += u64::from(lines.messages);
         }
+        self.tail.wake();
         Ok(first)
     }
 
@@ -123,7 +170,14 @@ impl History {
         // A publisher that has remembered a topic adds to that one.
         let is_needed = |topic: &Arc<KeptTopic>| Arc::strong_count(topic) > 1;
         let mut topics = self.topics.all.write();
-        topics.retain(|_, topic| topic.size().messages > 0 || is_needed(topic));
+        let mut removed_end = self.removed_end.lock();
+        topics.retain(|_, topic| {
+            let stays = topic.size().messages > 0 || is_needed(topic);
+            if !stays {
+                *removed_end = topic.forgotten_end().max(*removed_end);
+            }
+            stays
+        });
         Ok(oldest)
     }
 
@@ -219,10 +273,11 @@ impl History {
         filter: Filter<'_>,
         start: PastStart,
         may_see: impl Fn(Topic<'_>) -> bool,
-    ) -> io::Result<PastFound<'_>> {
+    ) -> io::Result<PastFound> {
         let log = self.store.log();
-        // What comes later is not of the past.
+        // What comes later is not of the past, and what was before is known to its topic once the lock is had.
         let end = log.next();
+        drop(self.appending.write());
         let is_asked = |topic: Topic<'_>| filter.matches(topic) && may_see(topic);
         let topics: Vec<Arc<KeptTopic>> = {
             let all = self.topics.all.read();
@@ -241,15 +296,15 @@ impl History {
         for topic in &topics {
             self.forget_old_of(topic, &mut younger)?;
         }
-        let (mut is_complete, mut since_ms) = (true, 0);
+        let (mut asked, mut since_ms) = (None, 0);
         let first = match start {
             PastStart::Each(_) | PastStart::All => 0,
             PastStart::Now => end,
             PastStart::Last(most) => first_of_newest(&topics, most, end),
             PastStart::After(position) => {
-                let first = self.first_after(position, end)?;
-                is_complete = first.is_some_and(|first| first >= log.oldest());
-                first.unwrap_or(0)
+                let first = self.first_after(position, end)?.unwrap_or(0);
+                asked = Some(first);
+                first
             }
             PastStart::Ago(seconds) => {
                 since_ms = now_ms().saturating_sub(seconds.saturating_mul(1000));
@@ -260,18 +315,46 @@ impl History {
                 log.younger(since_ms)?
             }
         };
+        let incomplete = asked.and_then(|first| self.incomplete(filter, &topics, first));
         let chosen = topics.into_iter().map(|topic| {
             let first = match start {
                 PastStart::Each(most) => topic.first_of_newest(most, end),
                 _ => first,
             };
-            (topic, first)
+            Chosen {
+                places: topic.place_of(first)..topic.place_of(end),
+                topic,
+                is_wanted: true,
+                first,
+            }
         });
         let position = |sequence| self.store.position(sequence);
         Ok(PastFound {
-            oldest: (!is_complete).then(|| position(log.oldest())),
-            end: position(end - 1),
+            incomplete,
+            end,
+            last: position(end - 1),
             past: Past::new(&self.store, chosen.collect(), end, since_ms),
+        })
+    }
+
+    /// Whether messages from this number on have been removed.
+    fn incomplete(
+        &self,
+        filter: Filter<'_>,
+        topics: &[Arc<KeptTopic>],
+        first: u64,
+    ) -> Option<IncompletePast> {
+        let only = Topic::parse(filter.pattern()).ok();
+        if filter.is_exact() && only.is_some_and(|topic| !self.topics.keeps(topic)) {
+            return Some(IncompletePast { oldest: None });
+        }
+        let ends = topics.iter().map(|topic| topic.forgotten_end());
+        let gone = ends.max().unwrap_or(0).max(*self.removed_end.lock());
+        let is_complete = first >= self.store.log().oldest() && first >= gone;
+        let numbers = topics.iter().map(|topic| topic.oldest());
+        let oldest = numbers.min().unwrap_or(u64::MAX).min(self.next());
+        (!is_complete).then(|| IncompletePast {
+            oldest: Some(self.store.position(oldest)),
         })
     }
 
@@ -317,13 +400,20 @@ pub(crate) struct KeptFound {
 #[derive(Default)]
 struct Younger(HashMap<u64, u64>);
 
-/// What was found of the past.
-pub(crate) struct PastFound<'a> {
-    /// Where that begins which is there, if that is later than was asked for.
+/// Some of what a client asks for is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IncompletePast {
+    /// Where that begins which is there; none if these topics keep nothing.
     pub(crate) oldest: Option<Position>,
-    /// What is newer is behind this position.
-    pub(crate) end: Position,
-    pub(crate) past: Past<'a>,
+}
+
+/// What was found of the past.
+pub(crate) struct PastFound {
+    pub(crate) incomplete: Option<IncompletePast>,
+    /// The number of the next message that is published, and what it comes behind.
+    pub(crate) end: u64,
+    pub(crate) last: Position,
+    pub(crate) past: Past,
 }
 
 /// The number of the first of the newest messages of all topics, of which there are at most so many.

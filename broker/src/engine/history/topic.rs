@@ -30,6 +30,10 @@ struct KeptRuns {
     runs: VecDeque<KeptRun>,
     messages: u64,
     bytes: u64,
+    /// Messages that were forgotten since the start.
+    forgotten: u64,
+    /// The number behind the last of them.
+    forgotten_end: u64,
 }
 
 /// How much there is.
@@ -146,8 +150,27 @@ impl KeptTopic {
         (kept.runs.len() - before) as u64
     }
 
-    /// Its messages with these numbers.
-    pub(super) fn runs_in(&self, numbers: Range<u64>, out: &mut Vec<KeptRun>) {
+    /// The number of the oldest message; one behind all if there is none.
+    pub(crate) fn oldest(&self) -> u64 {
+        let kept = self.kept.lock();
+        kept.runs.front().map_or(u64::MAX, |run| run.first)
+    }
+
+    /// The number behind the last message that was forgotten since the start.
+    pub(super) fn forgotten_end(&self) -> u64 {
+        self.kept.lock().forgotten_end
+    }
+
+    /// How many messages it has had before this number since the start.
+    pub(super) fn place_of(&self, number: u64) -> u64 {
+        let kept = self.kept.lock();
+        let runs = kept.runs.iter().take_while(|run| run.first < number);
+        let before = runs.map(|run| run.end().min(number) - run.first);
+        kept.forgotten + before.sum::<u64>()
+    }
+
+    /// Its messages with these numbers. Returns how many it has forgotten since the start.
+    pub(super) fn runs_in(&self, numbers: Range<u64>, out: &mut Vec<KeptRun>) -> u64 {
         let kept = self.kept.lock();
         let before = kept.runs.partition_point(|run| run.end() <= numbers.start);
         let runs = kept.runs.range(before..);
@@ -160,6 +183,7 @@ impl KeptTopic {
                 bytes: 0,
             });
         }
+        kept.forgotten
     }
 
     /// The newest messages, at most so many, before a sequence number; the newest first.
@@ -198,10 +222,12 @@ impl KeptRuns {
             // How long each is was not noted: they are taken for equal.
             let bytes = u64::from(first.bytes) * count / u64::from(first.messages);
             first.first += count;
+            self.forgotten_end = first.first;
             first.messages -= count as u32;
             first.bytes -= bytes as u32;
             self.messages -= count;
             self.bytes -= bytes;
+            self.forgotten += count;
             return;
         }
     }
@@ -210,6 +236,8 @@ impl KeptRuns {
         if let Some(run) = self.runs.pop_front() {
             self.messages -= u64::from(run.messages);
             self.bytes -= u64::from(run.bytes);
+            self.forgotten += u64::from(run.messages);
+            self.forgotten_end = run.end();
         }
         // A topic that had very much once has little now.
         if self.runs.len() < self.runs.capacity() / 8 {

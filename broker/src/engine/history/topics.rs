@@ -31,6 +31,11 @@ impl KeptTopics {
         self.most
     }
 
+    /// Whether the topic keeps what is published on it.
+    pub(super) fn keeps(&self, name: Topic<'_>) -> bool {
+        self.rules.limits(name).is_some()
+    }
+
     /// The topic, if it keeps what is published on it.
     pub(crate) fn topic(&self, name: Topic<'_>) -> Result<Option<Arc<KeptTopic>>, NotKept> {
         let Some(limits) = self.rules.limits(name) else {

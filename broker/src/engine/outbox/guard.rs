@@ -98,6 +98,26 @@ impl OutboxGuard<'_> {
             self.deliver_special(runs);
             return true;
         }
+        self.take_encoded(runs);
+        true
+    }
+
+    /// The same for messages that were read from the log for a follower: none of them is ever dropped, because the
+    /// follower is given no more of them while its queue has no room.
+    pub(super) fn deliver_pinned(&mut self, runs: &[&Run<'_>]) -> bool {
+        if matches!(self.inside.state, OutboxState::Closed) || self.inside.ending {
+            return false;
+        }
+        self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
+        self.inside.queue.pins = true;
+        self.take_encoded(runs);
+        self.inside.queue.pins = false;
+        true
+    }
+
+    /// Accepts messages, in the format of the client's protocol.
+    #[inline]
+    fn take_encoded(&mut self, runs: &[&Run<'_>]) {
         let encoder = self.inside.terms.encoder;
         match encoder.encode {
             None => self.take(runs),
@@ -113,7 +133,6 @@ impl OutboxGuard<'_> {
                 }
             }
         }
-        true
     }
 
     /// Whether the final answer has been sent or queued.

@@ -105,9 +105,13 @@ impl OutboxGuard<'_> {
             }
         }
         self.forget_past_walks();
+        if self.inside.following.is_some() {
+            self.note_room();
+        }
     }
 
-    fn tell_gap(&mut self, count: u64) {
+    /// Says that messages are missing here.
+    pub(crate) fn tell_gap(&mut self, count: u64) {
         if count == 0 {
             return;
         }

@@ -9,6 +9,8 @@ mod ahead;
 pub(crate) mod delivery;
 pub(crate) mod encoder;
 pub(crate) mod flusher;
+mod follow;
+pub(crate) mod following;
 mod guard;
 mod hold;
 pub(crate) mod memfd;
@@ -37,6 +39,7 @@ use crate::engine::outbox::run::{Redelivery, Run};
 use crate::engine::stats::tally::Tally;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
+use following::Following;
 use waiting::WaitingAnswers;
 use walks::Walks;
 
@@ -132,6 +135,8 @@ struct Inside {
     walks: Option<Box<Walks>>,
     /// Answers that wait for the store; none if there are none.
     waiting: Option<Box<WaitingAnswers>>,
+    /// What the client follows, if it follows anything.
+    following: Option<Box<Following<Outbox>>>,
 }
 
 enum OutboxState {
@@ -186,6 +191,7 @@ impl Outbox {
                 quota: None,
                 walks: None,
                 waiting: None,
+                following: None,
             }),
             moved: Condvar::new(),
         }
@@ -325,6 +331,9 @@ impl Outbox {
             other => other,
         };
         guard.note_state();
+        if guard.inside.following.is_some() {
+            guard.note_room();
+        }
         if guard.inside.waiters > 0 {
             self.moved.notify_all();
         }
@@ -440,6 +449,7 @@ impl Inside {
         self.state = OutboxState::Closed;
         self.queue.clear(self.terms.encoder);
         self.waiting = None;
+        self.following = None;
         self.give_up_held();
         if let Some(mut delivery) = self.delivery.take() {
             let mut redeliveries = Vec::new();

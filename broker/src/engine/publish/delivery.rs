@@ -219,6 +219,7 @@ impl Dispatch {
                     Some(self.router.route(topic, self.router.hash(name)))
                 });
                 route.as_ref().is_some_and(|route| match &segment.to {
+                    To::Audience(_) if self.is_for_followers => route.is_followed_by(id),
                     To::Audience(_) => route.reaches(id),
                     To::Member(..) => route.may_reach(id),
                 })

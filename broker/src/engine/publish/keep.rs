@@ -30,16 +30,20 @@ impl Dispatch {
         asked: Option<AckLevel>,
     ) -> Result<(), NotKept> {
         if mem::take(&mut self.batch.kept.is_ahead) {
+            self.followed += self.cache.at(self.place).map_or(0, |item| item.followers);
             return Ok(());
         }
-        let topic = self.cache.at(self.place).and_then(|item| item.kept.clone());
-        let Some(topic) = topic else {
+        let item = self.cache.at(self.place);
+        let Some((topic, followers)) = item.and_then(|it| Some((it.kept.clone()?, it.followers)))
+        else {
             return Ok(());
         };
         let kept = self.add_kept(&topic, place, bytes, options, asked);
+        self.followed += followers;
         if let (Err(_), Some(item)) = (kept, self.cache.at(self.place)) {
             // It was counted when its route was found.
             item.count.messages -= 1;
+            self.followed -= followers;
         }
         kept
     }
@@ -127,7 +131,9 @@ impl Dispatch {
         if !admitted && let Some(last) = self.batch.kept.lines.last_mut() {
             last.bytes.end -= bytes;
             last.messages -= 1;
+            return false;
         }
+        self.followed += self.cache.at(self.place).map_or(0, |item| item.followers);
         admitted
     }
 

@@ -10,6 +10,7 @@
 
 mod batch;
 mod delivery;
+mod followers;
 mod keep;
 mod kept_batch;
 mod slot;
@@ -74,6 +75,10 @@ pub(crate) struct Dispatch {
     outcome: Outcome,
     /// What came of messages that were to be kept.
     kept: KeptOutcome,
+    /// Copies that followers get of them from the log.
+    followed: u64,
+    /// It delivers what is in the log to those that follow it.
+    is_for_followers: bool,
 }
 
 /// The subscribers of a topic, as slots.
@@ -110,6 +115,8 @@ impl Dispatch {
             scratch: 0,
             outcome: Outcome::default(),
             kept: KeptOutcome::default(),
+            followed: 0,
+            is_for_followers: false,
         }
     }
 
@@ -345,10 +352,12 @@ impl Dispatch {
         self.give_up_kept();
         self.hand_in();
         let withdrawn = self.outcome.withdrawn.take();
-        let (now, kept) = (self.now, self.kept);
-        *self = Self::new(self.router.clone(), self.topic_stats.clone()).of(self.publisher);
-        (self.now, self.kept) = (now, kept);
+        let new = Self::new(self.router.clone(), self.topic_stats.clone()).of(self.publisher);
+        let before = mem::replace(self, new);
+        (self.now, self.kept, self.followed) = (before.now, before.kept, before.followed);
+        self.is_for_followers = before.is_for_followers;
         self.outcome.withdrawn.set(withdrawn);
+        self.outcome.accepted.set(before.outcome.accepted.get());
     }
 
     /// The cached route of a topic, if it is current. Counts the message there.
@@ -368,10 +377,14 @@ impl Dispatch {
     /// Asks the router for a route and caches it.
     fn look_up(&mut self, name: Topic<'_>, hash: u64) -> Result<Known, NotKept> {
         let kept = match self.router.history() {
-            Some(history) => history.topic(name)?,
-            None => None,
+            Some(history) if !self.is_for_followers => history.topic(name)?,
+            _ => None,
         };
         let mut route = self.router.route(name, hash);
+        if self.is_for_followers {
+            // Their publishers have delivered the messages to the others.
+            (route.subscribers, route.groups) = (route.followers.clone(), Arc::default());
+        }
         let mut count = TopicCount::new(mem::take(&mut route.counters));
         count.messages = 1;
         let known = Known {
@@ -385,13 +398,16 @@ impl Dispatch {
         self.place = place;
         if let Some(item) = self.cache.at(place) {
             item.kept = kept;
+            item.followers = route.followers.len() as u64;
         }
         if let Some(mut before) = before {
             let audience = before.known.audience;
             if *before.name == *name && audience != known.audience {
                 self.stale += self.audiences[audience as usize].slots.len() + 1;
             }
-            hand_in(&mut before, &self.audiences, &self.topic_stats, self.now);
+            if !self.is_for_followers {
+                hand_in(&mut before, &self.audiences, &self.topic_stats, self.now);
+            }
         }
         Ok(known)
     }
@@ -417,6 +433,10 @@ impl Dispatch {
     #[inline(never)]
     pub(crate) fn hand_in(&mut self) {
         self.count_repeats();
+        if self.is_for_followers {
+            // The publishers have counted them.
+            return;
+        }
         let now = self.now;
         for item in self.cache.items() {
             hand_in(item, &self.audiences, &self.topic_stats, now);
@@ -537,7 +557,7 @@ fn hand_in(item: &mut Item, audiences: &[Audience], topic_stats: &TopicStats, no
         return;
     }
     let subscribers = audiences[item.known.audience as usize].slots.len() as u64;
-    let copies = messages * subscribers + mem::take(&mut count.shared);
+    let copies = messages * (subscribers + item.followers) + mem::take(&mut count.shared);
     count.counters.add(messages);
     topic_stats.add(&item.name, messages, copies, now);
 }

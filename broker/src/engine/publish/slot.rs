@@ -17,6 +17,10 @@ pub(super) struct Outcome {
     pub(super) direct: Cell<u64>,
     /// Subscribers that want backpressure.
     pub(super) slow_subscribers: RefCell<Vec<Subscriber>>,
+    /// The numbers of the batch, if it is one for followers.
+    pub(super) numbers: Cell<Option<(u64, u64)>>,
+    /// Copies that followers have accepted.
+    pub(super) accepted: Cell<u64>,
 }
 
 /// A subscriber, and its part of the batch.
@@ -80,6 +84,12 @@ impl Outcome {
         guard: &mut OutboxGuard<'_>,
         runs: &[&Run<'_>],
     ) -> bool {
+        if let Some(numbers) = self.numbers.get() {
+            let accepted = guard.deliver_new(runs, numbers);
+            self.accepted.set(self.accepted.get() + accepted);
+            // What it does not accept is read for it later.
+            return true;
+        }
         let taken = guard.deliver(runs);
         if guard.take_backpressure() {
             self.slow_subscribers.borrow_mut().push(outbox.clone());

@@ -21,6 +21,15 @@ pub(crate) struct FilterTree {
     free: Vec<usize>,
 }
 
+/// Who is subscribed to filters that match a topic.
+#[derive(Default)]
+pub(crate) struct Matched {
+    pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) groups: Vec<Arc<Group>>,
+    pub(crate) followers: Vec<Subscriber>,
+    pub(crate) counters: Counters,
+}
+
 #[derive(Default)]
 struct Node {
     parent: usize,
@@ -42,6 +51,15 @@ impl FilterTree {
 
     /// Adds a subscriber to a filter.
     pub(crate) fn insert(&mut self, filter: Filter<'_>, subscriber: &Subscriber) {
+        self.entry_of(filter).insert(subscriber, filter);
+    }
+
+    /// Adds a follower to a filter.
+    pub(crate) fn insert_follower(&mut self, filter: Filter<'_>, subscriber: &Subscriber) {
+        self.entry_of(filter).insert_follower(subscriber);
+    }
+
+    fn entry_of(&mut self, filter: Filter<'_>) -> &mut Subscribers {
         let mut at = ROOT;
         for level in filter.pattern().split('/') {
             at = match self.child(at, level) {
@@ -49,7 +67,7 @@ impl FilterTree {
                 None => self.grow(at, level),
             };
         }
-        self.nodes[at].entry.insert(subscriber, filter);
+        &mut self.nodes[at].entry
     }
 
     /// Removes a subscriber from a filter, and an unused filter from the tree. If the tree becomes
@@ -89,22 +107,17 @@ impl FilterTree {
         Some(&self.nodes[at].entry)
     }
 
-    /// Adds the subscribers, groups and counters of every filter that matches `topic`, in no order.
-    pub(crate) fn collect(
-        &self,
-        topic: Topic<'_>,
-        subscribers: &mut Vec<Subscriber>,
-        groups: &mut Vec<Arc<Group>>,
-        counters: &mut Counters,
-    ) {
+    /// Adds the subscribers, groups, followers and counters of every filter that matches `topic`, in no order.
+    pub(crate) fn collect(&self, topic: Topic<'_>, found: &mut Matched) {
         if self.nodes[ROOT].is_empty() {
             return;
         }
         let mut add = |node: usize| {
             let entry = &self.nodes[node].entry;
-            subscribers.extend_from_slice(entry.plain());
-            groups.extend_from_slice(entry.groups());
-            entry.collect_counters(counters);
+            found.subscribers.extend_from_slice(entry.plain());
+            found.groups.extend_from_slice(entry.groups());
+            found.followers.extend_from_slice(entry.followers());
+            entry.collect_counters(&mut found.counters);
         };
         let levels: Vec<&str> = topic.levels().collect();
         let mut open = vec![(ROOT, 0)];
@@ -172,15 +185,9 @@ mod tests {
     use crate::engine::outbox::tests::outbox;
 
     fn ids(tree: &FilterTree, topic: &str) -> Vec<u64> {
-        let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
-        let topic = Topic::parse(topic).expect("a topic");
-        tree.collect(
-            topic,
-            &mut subscribers,
-            &mut groups,
-            &mut Counters::default(),
-        );
-        let mut ids: Vec<u64> = subscribers.iter().map(|each| each.id()).collect();
+        let mut matched = Matched::default();
+        tree.collect(Topic::parse(topic).expect("a topic"), &mut matched);
+        let mut ids: Vec<u64> = matched.subscribers.iter().map(|each| each.id()).collect();
         ids.sort_unstable();
         ids
     }

@@ -46,6 +46,8 @@ pub(crate) struct Item {
     pub(crate) count: TopicCount,
     /// What the topic keeps. Not in the route, of which each message takes a copy.
     pub(crate) kept: Option<Arc<KeptTopic>>,
+    /// How many clients get its messages from the log.
+    pub(crate) followers: u64,
 }
 
 /// The counts of a topic that have not been reported yet.
@@ -116,6 +118,7 @@ impl RouteCache {
             known,
             count,
             kept: None,
+            followers: 0,
         };
         let (place, before) = self.put(hash, item);
         self.len += usize::from(before.is_none());

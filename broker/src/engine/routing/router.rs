@@ -18,7 +18,7 @@ use memchr::memchr_iter;
 use protocol::{Filter, Topic};
 
 use crate::engine::history::History;
-use crate::engine::routing::filter_tree::FilterTree;
+use crate::engine::routing::filter_tree::{FilterTree, Matched};
 use crate::engine::routing::sieves::Sieves;
 use crate::engine::routing::subscribers::{Counters, Group, Subscriber, Subscribers};
 use crate::sync::{AtomicU64, Ordering, RwLock};
@@ -55,6 +55,9 @@ pub(crate) struct Route {
     pub(crate) subscribers: Arc<[Subscriber]>,
     /// Each group receives every message once, through one of its members.
     pub(crate) groups: Arc<[Arc<Group>]>,
+    /// Clients that get the messages from the log, if the topic keeps them; then none of them is among the
+    /// subscribers. Sorted likewise.
+    pub(crate) followers: Arc<[Subscriber]>,
     /// The counters of all matching filters; publishers add to them now and then.
     pub(crate) counters: Counters,
     versions: Versions,
@@ -90,18 +93,42 @@ impl Router {
     /// Adds `subscriber` to `filter`. A publisher that looks up a matching topic after this has
     /// returned finds it.
     pub(crate) fn subscribe(&self, filter: Filter<'_>, subscriber: &Subscriber) {
+        self.add(filter, subscriber, false);
+    }
+
+    /// The same for a client that follows the filter: it gets what topics keep from the log. The filter is no group's.
+    pub(crate) fn follow(&self, filter: Filter<'_>, subscriber: &Subscriber) {
+        self.add(filter, subscriber, true);
+        // As in `unsubscribe`: a publisher with a route from before, in which it was a plain subscriber, asks again, and
+        // does not deliver what it gets from the log.
+        subscriber
+            .unsubscribe_epoch()
+            .fetch_add(1, Ordering::Release);
+        // Release, as above.
+        self.unsubscribe_epoch.fetch_add(1, Ordering::Release);
+    }
+
+    fn add(&self, filter: Filter<'_>, subscriber: &Subscriber, follows: bool) {
         if filter.is_exact() {
             let pattern = filter.pattern();
             let hash = self.hash(pattern.as_bytes());
             let mut shard = self.shard(hash).write();
             let entry = shard.entry(pattern.into()).or_default();
-            entry.insert(subscriber, filter);
+            match follows {
+                true => entry.insert_follower(subscriber),
+                false => entry.insert(subscriber, filter),
+            }
             // Incremented after the list has changed, never before: a publisher that reads the new
             // version (Acquire in `sum`) finds the new list, and one that has looked up the old list
             // has the old version. Checked by the model check a_subscriber_gets_all_from_then_on.
             self.version(hash).fetch_add(1, Ordering::Release);
         } else {
-            self.wild.write().insert(filter, subscriber);
+            let mut wild = self.wild.write();
+            match follows {
+                true => wild.insert_follower(filter, subscriber),
+                false => wild.insert(filter, subscriber),
+            }
+            drop(wild);
             // As above. The lock is released before: a lookup in between finds the new tree and stores
             // the old version, so it is made once more than needed.
             self.wild_version_of(filter).fetch_add(1, Ordering::Release);
@@ -184,37 +211,71 @@ impl Router {
             sum: self.sum(hash, stems),
             stems,
         };
-        let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
-        let mut counters = Counters::default();
-        self.wild
-            .read()
-            .collect(topic, &mut subscribers, &mut groups, &mut counters);
+        let mut found = Matched::default();
+        self.wild.read().collect(topic, &mut found);
         let shard = self.shard(hash).read();
         let entry = shard.get(topic.as_str());
         if let Some(entry) = entry {
-            groups.extend_from_slice(entry.groups());
-            entry.collect_counters(&mut counters);
+            found.groups.extend_from_slice(entry.groups());
+            entry.collect_counters(&mut found.counters);
         }
         // Those of exact filters are granted or denied as a whole.
         if self.sieves.has_any() {
-            self.sieves.apply(topic, &mut subscribers, &mut groups);
+            self.sieves.apply(topic, &mut found);
         }
+        let Matched {
+            mut subscribers,
+            groups,
+            mut followers,
+            counters,
+        } = found;
+        followers.extend_from_slice(entry.map_or(&[], Subscribers::followers));
+        let followers = match followers.is_empty() {
+            true => Vec::new(),
+            false => self.divide(topic, entry, &mut subscribers, followers),
+        };
         let subscribers = match entry {
-            Some(entry) if subscribers.is_empty() => entry.shared_plain(),
+            Some(entry) if subscribers.is_empty() && followers.is_empty() => entry.shared_plain(),
+            Some(entry) if followers.is_empty() => {
+                subscribers.extend_from_slice(entry.plain());
+                each_once(&mut subscribers);
+                subscribers.into()
+            }
             _ => {
-                subscribers.extend_from_slice(entry.map_or(&[], Subscribers::plain));
-                // One copy for each client, however many of its filters match.
-                subscribers.sort_unstable_by_key(|each| each.id());
-                subscribers.dedup_by_key(|each| each.id());
+                each_once(&mut subscribers);
                 subscribers.into()
             }
         };
         Route {
             subscribers,
             groups: groups.into(),
+            followers: followers.into(),
             counters,
             versions,
         }
+    }
+
+    /// Where the topic keeps messages, leaves its followers out of the subscribers, to which those of the exact filter
+    /// are added then; otherwise, adds them. Returns those that get the messages from the log.
+    // Out of line, because it is rare.
+    #[inline(never)]
+    fn divide(
+        &self,
+        topic: Topic<'_>,
+        entry: Option<&Subscribers>,
+        subscribers: &mut Vec<Subscriber>,
+        mut followers: Vec<Subscriber>,
+    ) -> Vec<Subscriber> {
+        if !self.history().is_some_and(|history| history.keeps(topic)) {
+            subscribers.append(&mut followers);
+            return followers;
+        }
+        each_once(&mut followers);
+        subscribers.extend_from_slice(entry.map_or(&[], Subscribers::plain));
+        // One copy for each client: a client with another filter that matches, which it does not follow, gets that of
+        // the log.
+        subscribers.retain(|each| !has(&followers, each.id()));
+        followers
     }
 
     /// The number of subscribers of a filter, and of messages that matched since it has any.
@@ -303,17 +364,30 @@ fn stem(pattern: &str) -> Option<&str> {
     len.checked_sub(1).map(|len| &pattern[..len])
 }
 
+/// One copy for each client, however many of its filters match.
+fn each_once(clients: &mut Vec<Subscriber>) {
+    clients.sort_unstable_by_key(|each| each.id());
+    clients.dedup_by_key(|each| each.id());
+}
+
+fn has(sorted: &[Subscriber], id: u64) -> bool {
+    sorted.binary_search_by_key(&id, |each| each.id()).is_ok()
+}
+
 impl Route {
     /// Whether there are no subscribers.
     pub(crate) fn is_empty(&self) -> bool {
-        self.subscribers.is_empty() && self.groups.is_empty()
+        self.subscribers.is_empty() && self.groups.is_empty() && self.followers.is_empty()
     }
 
-    /// Whether client `id` receives every message.
+    /// Whether client `id` receives every message from its publisher.
     pub(crate) fn reaches(&self, id: u64) -> bool {
-        self.subscribers
-            .binary_search_by_key(&id, |each| each.id())
-            .is_ok()
+        has(&self.subscribers, id)
+    }
+
+    /// Whether client `id` gets every message from the log.
+    pub(crate) fn is_followed_by(&self, id: u64) -> bool {
+        has(&self.followers, id)
     }
 
     /// Whether client `id` receives messages, perhaps as a member of a group.

@@ -2,14 +2,14 @@
 //! message costs nothing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 
 use crate::auth::access::Sieve;
-use crate::engine::routing::subscribers::{Group, Subscriber};
-use crate::sync::{AtomicUsize, Ordering, RwLock};
+use crate::engine::routing::filter_tree::Matched;
+use crate::engine::routing::subscribers::Subscriber;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, RwLock};
 
 /// The sieves of all subscriptions that have one.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Sieves {
     table: RwLock<HashMap<u64, SievesOfSubscriber, RandomState>>,
     /// The number of subscribers in the table.
     count: AtomicUsize,
+    /// Incremented with each change.
+    version: AtomicU64,
 }
 
 /// The sieves of one subscriber, by the filters as it has subscribed to them. Those of filters without a group let
@@ -48,6 +50,20 @@ impl Sieves {
         }
         // Relaxed: the version of the router, which is incremented after this, orders it.
         self.count.store(table.len(), Ordering::Relaxed);
+        // Relaxed, as above.
+        self.version.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another one after each change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Whether a subscriber may see a topic that one of its filters matches.
+    pub(crate) fn let_through(&self, subscriber: u64, topic: Topic<'_>) -> bool {
+        let table = self.table.read();
+        let plain = table.get(&subscriber).and_then(|it| it.plain.first());
+        plain.is_none_or(|(_, sieve)| sieve.lets_through(topic))
     }
 
     /// Whether there are any.
@@ -59,20 +75,17 @@ impl Sieves {
 
     /// Leaves out of the subscribers and the groups of a topic those that may not see it.
     #[inline(never)]
-    pub(crate) fn apply(
-        &self,
-        topic: Topic<'_>,
-        subscribers: &mut Vec<Subscriber>,
-        groups: &mut Vec<Arc<Group>>,
-    ) {
+    pub(crate) fn apply(&self, topic: Topic<'_>, found: &mut Matched) {
         // The lock is taken under no other of the router.
         let table = self.table.read();
-        subscribers.retain(|subscriber| {
+        let may_see = |subscriber: &Subscriber| {
             let sieves = table.get(&subscriber.id());
             let plain = sieves.and_then(|sieves| sieves.plain.first());
             plain.is_none_or(|(_, sieve)| sieve.lets_through(topic))
-        });
-        groups.retain_mut(|group| {
+        };
+        found.subscribers.retain(may_see);
+        found.followers.retain(may_see);
+        found.groups.retain_mut(|group| {
             let is_hidden = |member: &Subscriber| {
                 let sieves = table.get(&member.id());
                 let mut shared = sieves.into_iter().flat_map(|sieves| &sieves.shared);

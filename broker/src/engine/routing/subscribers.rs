@@ -23,6 +23,9 @@ pub(crate) struct Subscribers {
     /// Number of messages that matched while `plain` had subscribers; made when a publisher first asks.
     matched: OnceLock<Arc<Counter>>,
     groups: Vec<Arc<Group>>,
+    /// Clients that follow the filter: from the log they get what topics keep, and the rest like the others. None is a
+    /// plain subscriber, too.
+    followers: Vec<Subscriber>,
 }
 
 /// The members of a shared subscription; each message goes to one of them. Immutable: joining or
@@ -62,11 +65,24 @@ impl Subscribers {
     pub(crate) fn insert(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
         match filter.group() {
             None => {
+                remove(&mut self.followers, subscriber.id());
                 if insert(&mut self.plain, subscriber) {
                     self.snapshot.take();
                 }
             }
             Some(_) => self.join_group(subscriber, filter),
+        }
+    }
+
+    /// Adds a follower, which is no plain subscriber any more.
+    pub(crate) fn insert_follower(&mut self, subscriber: &Subscriber) {
+        self.remove_plain(subscriber.id());
+        insert(&mut self.followers, subscriber);
+    }
+
+    fn remove_plain(&mut self, id: u64) {
+        if remove(&mut self.plain, id) {
+            self.snapshot.take();
         }
     }
 
@@ -88,11 +104,10 @@ impl Subscribers {
     pub(crate) fn remove(&mut self, id: u64, filter: Filter<'_>) {
         match filter.group() {
             None => {
-                if remove(&mut self.plain, id) {
-                    self.snapshot.take();
-                    if self.plain.is_empty() {
-                        self.matched.take();
-                    }
+                self.remove_plain(id);
+                remove(&mut self.followers, id);
+                if self.plain.is_empty() && self.followers.is_empty() {
+                    self.matched.take();
                 }
             }
             Some(_) => {
@@ -112,11 +127,15 @@ impl Subscribers {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.groups.is_empty()
+        self.plain.is_empty() && self.groups.is_empty() && self.followers.is_empty()
     }
 
     pub(crate) fn plain(&self) -> &[Subscriber] {
         &self.plain
+    }
+
+    pub(crate) fn followers(&self) -> &[Subscriber] {
+        &self.followers
     }
 
     /// The plain subscribers as a list that all publishers share.
@@ -128,7 +147,7 @@ impl Subscribers {
 
     /// Adds the counters of all lists here; publishers count matching messages in them.
     pub(crate) fn collect_counters(&self, counters: &mut Counters) {
-        if !self.plain.is_empty() {
+        if !self.plain.is_empty() || !self.followers.is_empty() {
             counters.push(self.matched.get_or_init(Arc::default));
         }
         for group in &self.groups {
@@ -141,7 +160,8 @@ impl Subscribers {
         match filter.group() {
             None => {
                 let matched = self.matched.get();
-                (self.plain.len(), matched.map_or(0, |counter| counter.get()))
+                let subscribers = self.plain.len() + self.followers().len();
+                (subscribers, matched.map_or(0, |counter| counter.get()))
             }
             Some(_) => self.position(filter).map_or((0, 0), |at| {
                 let group = &self.groups[at];

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
 use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 use protocol::{
-    Attributes, Framer, OverflowPolicy, REPLY, RETAINED, Reply, Topic, decode_spaces,
-    decode_spaces_bytes,
+    Attributes, Framer, OverflowPolicy, POSITION, Position, REPLY, RETAINED, Reply, Topic,
+    decode_spaces, decode_spaces_bytes,
 };
 use serde_json::{Map, Value, json};
 
@@ -40,6 +40,11 @@ const EVENTS: Encoder = Encoder {
     topic: topic_in_json,
     ..encoder(encode_events::<CHUNKED>, gap_event::<CHUNKED>)
 };
+/// For a client that goes on from the position of the last event if it connects again.
+const FOLLOWED_EVENTS: Encoder = Encoder {
+    encode: Some(encode_followed_events::<CHUNKED>),
+    ..EVENTS
+};
 const JSON: Encoder = Encoder {
     topic: topic_in_json,
     ..encoder(encode_json::<CHUNKED>, gap_json::<CHUNKED>)
@@ -59,6 +64,10 @@ const PLAIN_EVENTS: Encoder = Encoder {
     kicked: b"",
     auth_ended: b"",
     ..encoder(encode_events::<PLAIN>, gap_event::<PLAIN>)
+};
+const PLAIN_FOLLOWED_EVENTS: Encoder = Encoder {
+    encode: Some(encode_followed_events::<PLAIN>),
+    ..PLAIN_EVENTS
 };
 const PLAIN_JSON: Encoder = Encoder {
     first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
@@ -113,6 +122,15 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
 }
 
 impl Form {
+    /// The encoder of a follower, see [`Form::encoder`].
+    pub(crate) fn follower_encoder(self, is_chunked: bool) -> Option<&'static Encoder> {
+        match (self, is_chunked) {
+            (Self::Events, CHUNKED) => Some(&FOLLOWED_EVENTS),
+            (Self::Events, PLAIN) => Some(&PLAIN_FOLLOWED_EVENTS),
+            _ => self.encoder(is_chunked, None),
+        }
+    }
+
     /// The encoder for a client with this overflow policy, with messages as chunks or not; `None` if the
     /// end of a message would be unknown.
     pub(crate) fn encoder(
@@ -154,6 +172,50 @@ impl Form {
             }
         }
         chunks
+    }
+
+    /// What stands in front of the past if some of what was asked for is not there.
+    pub(crate) fn incomplete(self, is_chunked: bool, oldest: Option<Position>) -> Vec<u8> {
+        let oldest = oldest.map(|oldest| oldest.to_string());
+        self.notice(
+            is_chunked,
+            ("incomplete", ""),
+            &json!({ "oldest": oldest }),
+            &json!({ "incomplete": { "oldest": oldest } }),
+        )
+    }
+
+    /// What stands between the past and what is new, which is behind this position. A client that connects again and has
+    /// seen nothing else goes on from there.
+    pub(crate) fn current(self, is_chunked: bool, position: Option<Position>) -> Vec<u8> {
+        let position = position.map(|position| position.to_string());
+        let id = position
+            .as_ref()
+            .map(|position| format!("id: {position}\n"));
+        self.notice(
+            is_chunked,
+            ("current", &id.unwrap_or_default()),
+            &json!({ "position": position }),
+            &json!({ "current": { "position": position } }),
+        )
+    }
+
+    /// What is no message. A stream of raw payloads has none of them.
+    fn notice(
+        self,
+        is_chunked: bool,
+        (event, id): (&str, &str),
+        data: &Value,
+        line: &Value,
+    ) -> Vec<u8> {
+        let mut chunk = Vec::new();
+        let bytes = match self {
+            Self::Events => format!("event: {event}\n{id}data: {data}\n\n"),
+            Self::Json => format!("{line}\n"),
+            Self::Raw => return chunk,
+        };
+        push(&mut chunk, is_chunked, bytes.as_bytes());
+        chunk
     }
 
     /// The bytes that show that the stream is alive; empty if they would be part of a payload.
@@ -321,6 +383,20 @@ fn encode_events<const IS_CHUNKED: bool>(lines: &[u8]) -> Vec<u8> {
     let now = now.as_micros();
     encode(lines, IS_CHUNKED, |event, at, message| {
         event.extend_from_slice(format!("id: {now}-{at}\ndata: ").as_bytes());
+        message.write_json(event);
+        event.extend_from_slice(b"\n\n");
+    })
+}
+
+/// A client that comes back tells the last of these positions.
+fn encode_followed_events<const IS_CHUNKED: bool>(lines: &[u8]) -> Vec<u8> {
+    encode(lines, IS_CHUNKED, |event, _, message| {
+        if let Some(position) = message.attributes.get(POSITION) {
+            event.extend_from_slice(b"id: ");
+            event.extend_from_slice(&position);
+            event.push(b'\n');
+        }
+        event.extend_from_slice(b"data: ");
         message.write_json(event);
         event.extend_from_slice(b"\n\n");
     })

@@ -8,15 +8,18 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 use protocol::{
-    Attributes, BadPast, EACH, Filter, LAST, OverflowPolicy, PastQuery, PastStart, SINCE, UNTIL,
-    escape_spaces,
+    Attributes, BadPast, EACH, Filter, LAST, OverflowPolicy, PastQuery, PastStart, Position, SINCE,
+    UNTIL, escape_spaces,
 };
 
 use super::request::{RequestHead, RequestRefusal, decoded};
 use super::response::encode_head;
 use super::stream::{Form, LAST_CHUNK};
 use super::{HttpConversation, Next};
-use crate::engine::client::{DENIED_FILTER, PastError, PastStep, SubscribeError};
+use crate::engine::client::{
+    Answering, DENIED_FILTER, FollowAnswers, PastError, PastStep, SubscribeError,
+};
+use crate::engine::history::IncompletePast;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
@@ -41,8 +44,10 @@ struct Wanted {
     timeout: Option<Duration>,
     /// The overflow policy while the client is slow.
     slow: Option<OverflowPolicy>,
-    /// What of the past is asked for, and nothing else.
-    past: Option<PastStart>,
+    /// What of the past is asked for.
+    past: Option<PastQuery>,
+    /// The last event that a client has received which connects again, unless `past` goes on from there.
+    last_event: Option<String>,
 }
 
 impl HttpConversation<'_, '_> {
@@ -64,14 +69,18 @@ impl HttpConversation<'_, '_> {
             self.client.answer(&bytes);
             return Next::Break(End::Answered);
         }
-        if let Some(start) = wanted.past {
-            return match self.send_past(head, &wanted, start) {
-                Ok(()) => Next::Break(End::Answered),
-                Err(refused) => self.refuse(Some(head), &refused),
-            };
-        }
+        let begun = match wanted.past {
+            Some(query) if query.until_now => {
+                return match self.send_past(head, &wanted, query.start) {
+                    Ok(()) => Next::Break(End::Answered),
+                    Err(refused) => self.refuse(Some(head), &refused),
+                };
+            }
+            Some(query) => self.begin_to_follow(head, &wanted, query.start),
+            None => self.begin_stream(head, &wanted),
+        };
         let deadline = wanted.timeout.map(|timeout| Instant::now() + timeout);
-        if let Err(refused) = self.begin_stream(head, &wanted) {
+        if let Err(refused) = begun {
             return self.refuse(Some(head), &refused);
         }
         let end = self.wait_in_stream(&wanted, deadline, source, buffer);
@@ -98,26 +107,39 @@ impl HttpConversation<'_, '_> {
         let read = self
             .client
             .read_past(filter, start, |guard, step| match step {
-                PastStep::Begin { .. } => guard.answer(&beginning),
+                PastStep::Begin(incomplete) => {
+                    guard.answer(&beginning);
+                    if let Some(IncompletePast { oldest }) = incomplete {
+                        guard.answer(&wanted.form.incomplete(wanted.is_chunked, oldest));
+                    }
+                }
                 PastStep::Lines(lines) => guard.answer(&encode(lines)),
                 PastStep::End { .. } if wanted.is_chunked => guard.answer(LAST_CHUNK),
                 PastStep::End { .. } => {}
             });
         self.client.settle();
-        read.map_err(|why| match why {
-            PastError::Refused(SubscribeError::Private) => {
-                RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER)
-            }
-            PastError::Refused(SubscribeError::Denied(denied)) => RequestRefusal::denied(&denied),
-            PastError::Refused(_) | PastError::Shared => RequestRefusal::new(
-                StatusCode::BAD_REQUEST,
-                "a shared filter has no past; leave out its group",
-            ),
-            PastError::NotReadable => RequestRefusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the disk of the broker cannot be read; tell its operator",
-            ),
-        })
+        read.map_err(not_read)
+    }
+
+    /// Subscribes so that the past comes first and nothing is missed that is kept.
+    fn begin_to_follow(
+        &mut self,
+        head: &RequestHead,
+        wanted: &Wanted,
+        start: PastStart,
+    ) -> Result<(), RequestRefusal> {
+        let filter = Filter::parse(&wanted.filter).expect("it was parsed before");
+        let mut beginning = self.stream_head(head, wanted);
+        let last = wanted.last_event.as_deref();
+        beginning.extend_from_slice(&wanted.form.greeting(wanted.is_chunked, last));
+        let encoder = wanted.form.follower_encoder(wanted.is_chunked);
+        self.client.begin();
+        self.client
+            .set_encoder(encoder.expect("it was checked before"));
+        let answers = StreamAnswers { wanted, beginning };
+        let followed = self.client.follow(filter, start, &answers);
+        self.client.settle();
+        followed.map_err(not_read)
     }
 
     /// Subscribes; the head of the response precedes the first message.
@@ -128,7 +150,7 @@ impl HttpConversation<'_, '_> {
             asked.map_err(|denied| RequestRefusal::denied(&denied))?;
         }
         let mut beginning = self.stream_head(head, wanted);
-        let last = head.header(LAST_EVENT_ID);
+        let last = wanted.last_event.as_deref();
         beginning.extend_from_slice(&wanted.form.greeting(wanted.is_chunked, last));
         self.client.begin();
         let encoder = wanted.form.encoder(wanted.is_chunked, wanted.slow);
@@ -151,26 +173,7 @@ impl HttpConversation<'_, '_> {
                 answering.answers.extend_from_slice(&beginning);
             });
         self.client.settle();
-        match refused {
-            None => Ok(()),
-            Some(SubscribeError::Private) => {
-                Err(RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER))
-            }
-            Some(SubscribeError::Denied(denied)) => Err(RequestRefusal::denied(&denied)),
-            Some(SubscribeError::OverLimit(over)) => Err(RequestRefusal::over_limit(&over)),
-            Some(SubscribeError::NoMemory) => Err(RequestRefusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "there is no memory for another subscription now; try again later",
-            )),
-            Some(
-                SubscribeError::BadFilter(_)
-                | SubscribeError::TooManySubscriptions(_)
-                | SubscribeError::TooManyPolicies,
-            ) => Err(RequestRefusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "this broker takes no subscriptions; ask its operator for a higher limit",
-            )),
-        }
+        refused.map_or(Ok(()), |why| Err(not_subscribed(why)))
     }
 
     /// Returns when the stream has ended.
@@ -248,6 +251,7 @@ impl Wanted {
             timeout: None,
             slow: None,
             past: None,
+            last_event: head.header(LAST_EVENT_ID).map(str::to_owned),
         };
         let mut asked = Attributes::default();
         let mut has_form = false;
@@ -285,48 +289,121 @@ impl Wanted {
                 }
                 name => {
                     return Err(bad(format!(
-                        "there is no parameter {name:?}; there is format, count, timeout, slow, and with poll=1 last, each, since"
+                        "there is no parameter {name:?}; there is format, count, timeout, slow, last, each, since, poll"
                     )));
                 }
             }
         }
-        wanted.past = past(&asked).map_err(bad)?;
-        if wanted.past.is_some() && !has_form {
-            wanted.form = Form::Json;
-        }
-        let is_one_topic = Filter::parse(&wanted.filter).is_ok_and(|filter| filter.is_exact());
-        if wanted.form == Form::Raw && wanted.slow == Some(OverflowPolicy::Latest) && !is_one_topic
-        {
-            let text =
-                "raw payloads do not name their topics; ask for one topic, or for another format";
+        wanted.past = wanted.past(&asked).map_err(bad)?;
+        if wanted.past.is_some() && wanted.slow.is_some() {
+            let text = "nothing is dropped for a client that asks for the past; leave out slow";
             return Err(bad(text.to_owned()));
         }
-        if wanted
-            .form
-            .encoder(wanted.is_chunked, wanted.slow)
-            .is_none()
-        {
+        if wanted.past.is_some_and(|query| query.until_now) && !has_form {
+            wanted.form = Form::Json;
+        }
+        wanted.check_form()?;
+        Ok(wanted)
+    }
+}
+
+impl Wanted {
+    /// Refuses raw payloads where they would not be told apart.
+    fn check_form(&self) -> Result<(), RequestRefusal> {
+        let is_one_topic = Filter::parse(&self.filter).is_ok_and(|filter| filter.is_exact());
+        if self.form == Form::Raw && self.slow == Some(OverflowPolicy::Latest) && !is_one_topic {
+            let text =
+                "raw payloads do not name their topics; ask for one topic, or for another format";
+            return Err(RequestRefusal::new(StatusCode::BAD_REQUEST, text));
+        }
+        if self.form.encoder(self.is_chunked, self.slow).is_none() {
             let text = "a stream of raw payloads needs HTTP/1.1, because only a chunk tells where a payload \
                         ends; ask for format=json or sse, or set the proxy in between to HTTP/1.1";
             let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
             return Err(RequestRefusal::new(status, text));
         }
-        Ok(wanted)
+        Ok(())
+    }
+
+    /// What of the past is asked for. A client that connects again goes on from the last position that it has received.
+    fn past(&mut self, asked: &Attributes<'_>) -> Result<Option<PastQuery>, String> {
+        let query = PastQuery::of(asked).map_err(|why| match why {
+            BadPast::NoStart => "poll comes with last, each or since".to_owned(),
+            why => why.to_string(),
+        })?;
+        let is_live = query.is_none_or(|query| !query.until_now);
+        let last = self.last_event.as_deref();
+        let last: Option<Position> = last
+            .filter(|_| is_live)
+            .and_then(|last| Position::parse(last.as_bytes()).ok());
+        let Some(position) = last else {
+            return Ok(query);
+        };
+        self.last_event = None;
+        Ok(Some(PastQuery {
+            start: PastStart::After(position),
+            until_now: false,
+        }))
     }
 }
 
-/// What of the past is asked for.
-fn past(asked: &Attributes<'_>) -> Result<Option<PastStart>, String> {
-    match PastQuery::of(asked) {
-        Ok(None) => Ok(None),
-        Ok(Some(query)) if query.until_now => Ok(Some(query.start)),
-        Ok(Some(_)) => {
-            let text =
-                "this broker sends the past alone: add poll=1, and ask without it for what is new";
-            Err(text.to_owned())
+/// What stands in front of the past, and behind it.
+struct StreamAnswers<'w> {
+    wanted: &'w Wanted,
+    beginning: Vec<u8>,
+}
+
+impl FollowAnswers for StreamAnswers<'_> {
+    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<IncompletePast>) {
+        let Wanted {
+            form, is_chunked, ..
+        } = *self.wanted;
+        if let Some(count) = self.wanted.count {
+            answering.set_quota(count);
         }
-        Err(BadPast::NoStart) => Err("poll comes with last, each or since".to_owned()),
-        Err(why) => Err(why.to_string()),
+        answering.answers.extend_from_slice(&self.beginning);
+        if let Some(IncompletePast { oldest }) = incomplete {
+            let notice = form.incomplete(is_chunked, oldest);
+            answering.answers.extend_from_slice(&notice);
+        }
+    }
+
+    fn current(&self, position: Option<Position>) -> Vec<u8> {
+        self.wanted.form.current(self.wanted.is_chunked, position)
+    }
+}
+
+/// Why the past is not read.
+fn not_read(why: PastError) -> RequestRefusal {
+    match why {
+        PastError::Refused(why) => not_subscribed(why),
+        PastError::Shared => RequestRefusal::new(
+            StatusCode::BAD_REQUEST,
+            "a shared filter has no past; leave out its group",
+        ),
+        PastError::NotReadable => RequestRefusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the disk of the broker cannot be read; tell its operator",
+        ),
+    }
+}
+
+/// Why a subscription is refused.
+fn not_subscribed(why: SubscribeError) -> RequestRefusal {
+    match why {
+        SubscribeError::Private => RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER),
+        SubscribeError::Denied(denied) => RequestRefusal::denied(&denied),
+        SubscribeError::OverLimit(over) => RequestRefusal::over_limit(&over),
+        SubscribeError::NoMemory => RequestRefusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is no memory for another subscription now; try again later",
+        ),
+        SubscribeError::BadFilter(_)
+        | SubscribeError::TooManySubscriptions(_)
+        | SubscribeError::TooManyPolicies => RequestRefusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this broker takes no subscriptions; ask its operator for a higher limit",
+        ),
     }
 }
 

@@ -526,7 +526,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// Takes the counts for a PUBACK, if there is anything to confirm.
     fn take_receipt(&mut self) -> Option<Receipt> {
         let answered = self.published();
-        let copies = self.receipts.take(answered)?;
+        let copies = self.receipts.take(answered)? + self.client.take_followed();
         Some(Receipt {
             answered,
             copies,

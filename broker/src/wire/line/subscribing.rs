@@ -1,13 +1,14 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use protocol::{
-    Attributes, Code, Filters, INCOMPLETE, OLDEST, OverflowPolicy, PastQuery, Position, Reply,
-    SLOW, Subject,
+    Attributes, Code, Filters, INCOMPLETE, OLDEST, OverflowPolicy, PastQuery, PastStart, Position,
+    Reply, SLOW, Subject,
 };
 
 use super::refusals::{not_read, not_subscribed, refusal};
 use super::{ANSWER_BYTES, LineConversation};
-use crate::engine::client::{PastError, PastStep, SubscribeError};
+use crate::engine::client::{Answering, FollowAnswers, PastError, PastStep, SubscribeError};
+use crate::engine::history::IncompletePast;
 
 impl LineConversation<'_, '_> {
     #[inline(never)]
@@ -21,7 +22,13 @@ impl LineConversation<'_, '_> {
         };
         match PastQuery::of(attributes) {
             Ok(None) => {}
-            Ok(Some(query)) => return self.read_past(filters, query),
+            Ok(Some(_)) if slow.is_some() => {
+                let why =
+                    "nothing is dropped for a client that asks for the past; leave out `slow`";
+                return self.refuse_filters(filters, why);
+            }
+            Ok(Some(query)) if query.until_now => return self.read_past(filters, query.start),
+            Ok(Some(query)) => return self.follow(filters, query.start),
             Err(why) => return self.refuse_filters(filters, &why.to_string()),
         }
         let refused = self
@@ -42,18 +49,14 @@ impl LineConversation<'_, '_> {
 
     /// Answers each filter with what is kept of the past.
     #[inline(never)]
-    fn read_past(&mut self, filters: Filters<'_>, query: PastQuery) {
-        if !query.until_now {
-            let why = "this broker sends the past alone: add `until=now`, and subscribe without it for what is new";
-            return self.refuse_filters(filters, why);
-        }
+    fn read_past(&mut self, filters: Filters<'_>, start: PastStart) {
         for (word, filter) in filters.iter() {
             let filter = filter.map_err(|why| PastError::Refused(SubscribeError::BadFilter(why)));
             let read = filter.and_then(|filter| {
-                self.client.read_past(filter, query.start, |guard, step| {
+                self.client.read_past(filter, start, |guard, step| {
                     let mut answer = Vec::new();
                     match step {
-                        PastStep::Begin { oldest } => suback(&mut answer, word, oldest),
+                        PastStep::Begin(incomplete) => suback(&mut answer, word, incomplete),
                         PastStep::Lines(lines) => return guard.answer(lines),
                         PastStep::End { position } => {
                             let filter = word;
@@ -64,12 +67,30 @@ impl LineConversation<'_, '_> {
                 })
             });
             if let Err(why) = read {
-                self.client.note_refused(1);
-                let (code, text) = not_read(why);
-                refusal(&mut self.answers, code, Subject::Subscribe(word), &text);
-                self.finish_part(&[]);
+                self.refuse_past(word, why);
             }
         }
+    }
+
+    /// Subscribes to each filter so that nothing is missed that is kept.
+    #[inline(never)]
+    fn follow(&mut self, filters: Filters<'_>, start: PastStart) {
+        for (word, filter) in filters.iter() {
+            let filter = filter.map_err(|why| PastError::Refused(SubscribeError::BadFilter(why)));
+            let followed =
+                filter.and_then(|filter| self.client.follow(filter, start, &FilterAnswers(word)));
+            if let Err(why) = followed {
+                self.refuse_past(word, why);
+            }
+            self.client.wait_for_room();
+        }
+    }
+
+    fn refuse_past(&mut self, filter: &[u8], why: PastError) {
+        self.client.note_refused(1);
+        let (code, text) = not_read(why);
+        refusal(&mut self.answers, code, Subject::Subscribe(filter), &text);
+        self.finish_part(&[]);
     }
 
     /// Answers a SUBSCRIBE that is refused as a whole.
@@ -107,10 +128,28 @@ impl LineConversation<'_, '_> {
     }
 }
 
-/// Answers a filter, with where the past begins if that is later than was asked for.
-fn suback(out: &mut Vec<u8>, filter: &[u8], oldest: Option<Position>) {
-    if let Some(oldest) = oldest {
-        out.extend_from_slice(format!("@{INCOMPLETE};{OLDEST}={oldest} ").as_bytes());
+/// What a client is told of a filter that it follows.
+struct FilterAnswers<'f>(&'f [u8]);
+
+impl FollowAnswers for FilterAnswers<'_> {
+    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<IncompletePast>) {
+        suback(&mut answering.answers, self.0, incomplete);
+    }
+
+    fn current(&self, position: Option<Position>) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let filter = self.0;
+        Reply::Current { filter, position }.encode(&mut answer);
+        answer
+    }
+}
+
+/// Answers a filter, and says so if some of what was asked for is not there.
+fn suback(out: &mut Vec<u8>, filter: &[u8], incomplete: Option<IncompletePast>) {
+    if let Some(IncompletePast { oldest }) = incomplete {
+        let oldest = oldest.map(|oldest| format!(";{OLDEST}={oldest}"));
+        let oldest = oldest.unwrap_or_default();
+        out.extend_from_slice(format!("@{INCOMPLETE}{oldest} ").as_bytes());
     }
     Reply::SubAck { filter }.encode(out);
 }

@@ -74,6 +74,8 @@ pub(crate) struct Queue {
     /// Messages dropped in front of everything now in the queue, to be reported with the next message.
     untold: u64,
     policies: Option<Box<OverflowPolicies>>,
+    /// What is queued now is never dropped, whatever the limits are.
+    pub(crate) pins: bool,
     /// More than half of the limit is queued, and the client wants publishers to wait.
     wants_backpressure: bool,
     /// Publishers have waited in vain: they do not wait again until the client takes something.
@@ -96,6 +98,9 @@ impl Queue {
     /// finished, and an empty queue accepts any single message that fits into the free memory: the
     /// limit is never less than the longest message.
     pub(crate) fn push(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
+        if self.pins {
+            return self.push_pinned(run, from, limits);
+        }
         if self.ahead > 0 && self.is_short_of_ahead() {
             return self.push_ahead(run, from, limits);
         }

@@ -17,6 +17,24 @@ use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
 impl Queue {
+    /// Queues a run of which nothing is dropped.
+    // Out of line, because it is rare.
+    #[inline(never)]
+    pub(super) fn push_pinned(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
+        self.report_gap(limits);
+        let bytes = run.bytes();
+        let at = match from {
+            0 => 0,
+            _ => (limits.encoder.fitting)(bytes, from),
+        };
+        let left = limits.count(&bytes[..at]);
+        self.tally.written += left;
+        // Queued messages with this policy stay.
+        let stays = OverflowPolicy::DropNewest;
+        self.push_part_as(stays, run, at..bytes.len(), run.messages() - left, limits);
+        self.skip(from - at);
+    }
+
     /// Queues a run that does not fit, or whose client has overflow policies. Messages sent as a whole
     /// are done. A partly sent message for one member of a group is kept in full, because it may have
     /// to be redelivered to another member.

@@ -61,7 +61,8 @@ impl MqttConversation<'_, '_> {
         if let Err(PublishRefusal::BrokersOwn) = copies {
             copies = self.inquire(buffer, &name, &publish);
         }
-        self.acknowledge(&publish, copies)
+        let followed = self.client.take_followed();
+        self.acknowledge(&publish, copies.map(|copies| copies + followed))
     }
 
     /// The short way for a message without properties and RETAIN, as nearly all are.

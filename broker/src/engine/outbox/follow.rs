@@ -1,0 +1,182 @@
+//! Gives a client what it follows: what is appended while it is live, and what was read for it while it is behind.
+
+use std::sync::Arc;
+
+use super::following::{
+    CatchUpQueue, CatchUpTask, FollowState, FollowedPast, Following, LogTask, NewPast, Present,
+};
+use super::{Outbox, OutboxGuard, OutboxState};
+use crate::engine::history::past::PastPiece;
+use crate::engine::outbox::run::Run;
+
+impl OutboxGuard<'_> {
+    /// The client follows a filter from now on: see [`Following::add`].
+    pub(crate) fn follow(
+        &mut self,
+        filter: &str,
+        from: u64,
+        past: Option<NewPast>,
+        (outbox, queue, present): (&Arc<Outbox>, &Arc<CatchUpQueue<Outbox>>, Present),
+        tail: u64,
+    ) {
+        let new = || Box::new(Following::new(outbox, queue, present, from));
+        let following = self.inside.following.get_or_insert_with(new);
+        following.add(filter, from, past, tail);
+    }
+
+    /// The client follows a filter no more. Returns whether it did.
+    pub(crate) fn unfollow(&mut self, filter: &str) -> bool {
+        let follows = self.follows(filter);
+        if follows && let Some(following) = &mut self.inside.following {
+            following.remove(filter);
+            if following.filters.is_empty() {
+                self.inside.following = None;
+            }
+        }
+        follows
+    }
+
+    /// Whether it follows this filter.
+    pub(crate) fn follows(&self, filter: &str) -> bool {
+        let following = self.inside.following.as_ref();
+        following.is_some_and(|it| it.filters.iter().any(|it| &*it.filter == filter))
+    }
+
+    /// Accepts messages at the end of the log, of a batch with these numbers, if the client is live and has room.
+    /// Otherwise they are read for it later. Returns how many were accepted.
+    pub(crate) fn deliver_new(&mut self, runs: &[&Run<'_>], (first, end): (u64, u64)) -> u64 {
+        let has_room = self.has_room_for(2);
+        let Some(following) = &mut self.inside.following else {
+            return 0;
+        };
+        match following.state {
+            FollowState::Behind { .. } => return 0,
+            FollowState::Live { from } if from >= end => return 0,
+            FollowState::Live { .. } if following.batch == first => {}
+            FollowState::Live { from } if from > first || !has_room => {
+                following.state = FollowState::Behind {
+                    next: from.max(first),
+                };
+                // Without room, it asks when it has some.
+                if has_room {
+                    following.ask();
+                }
+                return 0;
+            }
+            FollowState::Live { .. } => following.batch = first,
+        }
+        match self.deliver_pinned(runs) {
+            true => runs.iter().map(|run| run.messages()).sum(),
+            false => 0,
+        }
+    }
+
+    /// What is to be done for the client, which is behind; none if it has no room, is live, or is gone.
+    pub(crate) fn catch_up_task(&mut self) -> Option<CatchUpTask> {
+        let has_room = self.has_room_for(4);
+        let following = self.inside.following.as_mut()?;
+        let FollowState::Behind { next } = following.state else {
+            following.is_asked = false;
+            return None;
+        };
+        if !has_room {
+            following.is_asked = false;
+            return None;
+        }
+        Some(match following.pasts.pop_front() {
+            Some(past) => CatchUpTask::Past(past),
+            None => CatchUpTask::Log(LogTask {
+                next,
+                filters: following.filters.clone(),
+                change: following.change,
+            }),
+        })
+    }
+
+    /// Sends what was read of a past. Returns the number of messages accepted.
+    pub(crate) fn deliver_past(
+        &mut self,
+        past: FollowedPast,
+        piece: PastPiece,
+        lines: &[u8],
+    ) -> u64 {
+        let following = self.inside.following.as_ref();
+        let is_wanted = following.is_some_and(|it| it.filters.iter().any(|it| it.id == past.id));
+        if !is_wanted {
+            return 0;
+        }
+        let delivered = self.deliver_piece(piece, lines);
+        if piece.is_last {
+            self.answer(&past.current);
+        } else if let Some(following) = &mut self.inside.following {
+            following.pasts.push_front(past);
+        }
+        delivered
+    }
+
+    /// Sends what was read of the log, up to the number `next`. Returns the number of messages accepted.
+    pub(crate) fn deliver_log(
+        &mut self,
+        task: &LogTask,
+        next: u64,
+        piece: PastPiece,
+        lines: &[u8],
+    ) -> u64 {
+        match &mut self.inside.following {
+            Some(following) if following.change == task.change => {
+                following.state = FollowState::Behind { next };
+            }
+            // It is read again for the filters that there are now.
+            _ => return 0,
+        }
+        self.deliver_piece(piece, lines)
+    }
+
+    /// Makes the client live, if it has had everything before the end of the log, of which the caller has the lock.
+    pub(crate) fn try_live(&mut self, tail: u64) -> bool {
+        let Some(following) = &mut self.inside.following else {
+            return true;
+        };
+        let FollowState::Behind { next } = following.state else {
+            return true;
+        };
+        let is_live = following.pasts.is_empty() && following.is_live_at(next, tail);
+        if is_live {
+            following.state = FollowState::Live { from: next };
+            following.is_asked = false;
+        }
+        is_live
+    }
+
+    fn deliver_piece(&mut self, piece: PastPiece, lines: &[u8]) -> u64 {
+        self.tell_gap(piece.missing);
+        let run = Run::borrowed(lines, piece.messages);
+        match piece.messages > 0 && self.deliver_pinned(&[&run]) {
+            true => piece.messages,
+            false => 0,
+        }
+    }
+
+    /// Asks for more, if the client is behind and has room.
+    // Out of line, because most clients follow nothing.
+    #[inline(never)]
+    pub(super) fn note_room(&mut self) {
+        let has_room = self.has_room_for(4);
+        if let Some(following) = &mut self.inside.following
+            && matches!(following.state, FollowState::Behind { .. })
+            && has_room
+        {
+            following.ask();
+        }
+    }
+
+    /// Whether at most this part of the queue is full, and messages may be sent.
+    fn has_room_for(&self, part: usize) -> bool {
+        let is_open = matches!(
+            self.inside.state,
+            OutboxState::Idle(_) | OutboxState::Blocked(_)
+        );
+        let room = self.inside.terms.room() / part;
+        is_open && !self.inside.is_holding() && self.inside.queue.message_bytes <= room
+    }
+}
