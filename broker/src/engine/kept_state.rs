@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::auth::identity::IdentityName;
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::follow::pass_over;
 use crate::engine::history::History;
 use crate::engine::history::rules::{KeepRule, KeepRules};
 use crate::engine::history::topics::KeptTopics;
@@ -110,6 +111,10 @@ impl SnapshotSource for Engine {
         if let Some(history) = self.router.history() {
             history.forget_before(sequence);
         }
+    }
+
+    fn pass_over(&self, before: u64) -> io::Result<()> {
+        pass_over(self, before)
     }
 
     fn write(&self, snapshot: &mut SnapshotWriter) {

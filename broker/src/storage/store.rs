@@ -116,6 +116,11 @@ pub(crate) trait SnapshotSource: Sync {
 
     /// Messages before this number are not needed any more, because there is no room for them.
     fn forget_before(&self, _sequence: u64) {}
+
+    /// Messages before this number are about to be removed from the log.
+    fn pass_over(&self, _before: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Store {
@@ -493,8 +498,13 @@ impl Store {
         }
         // Only from the beginning: a hole in the log would be damage.
         let needed = kept.min(source.oldest_needed()?);
-        for pair in segments.windows(2).take_while(|pair| pair[1] <= needed) {
-            self.log.remove_segment(pair[0])?;
+        let behind = segments.partition_point(|&first| first <= needed);
+        let removed = &segments[..behind.saturating_sub(1)];
+        if !removed.is_empty() {
+            source.pass_over(segments[removed.len()])?;
+        }
+        for &first in removed {
+            self.log.remove_segment(first)?;
         }
         for &old in snapshots.iter().filter(|&&first| first < kept) {
             self.disk.remove(&snapshot::name(old))?;

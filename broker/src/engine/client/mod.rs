@@ -11,6 +11,8 @@
 mod acks;
 mod checks;
 mod follow;
+#[cfg(test)]
+mod followers;
 mod hold_budget;
 mod identity;
 mod lifecycle;

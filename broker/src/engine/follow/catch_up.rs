@@ -1,21 +1,20 @@
 //! Reads for followers that are behind, one after the other, each as much as it has room for.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use protocol::{Filter, Topic};
+use protocol::Topic;
 
+use super::wanted::WantedTopics;
 use super::{FollowAccount, log_not_readable, topic_of};
 use crate::engine::Engine;
 use crate::engine::history::History;
 use crate::engine::history::lines::LineReader;
 use crate::engine::history::past::PastPiece;
 use crate::engine::outbox::Outbox;
-use crate::engine::outbox::following::{CatchUpTask, FollowedFilter, FollowedPast, LogTask};
+use crate::engine::outbox::following::{CatchUpTask, FollowedPast, LogTask};
 use crate::sync::sleep;
 
 /// Bytes of messages that are read at a time.
@@ -63,15 +62,6 @@ struct CatchUp<'a> {
     account: FollowAccount<'a>,
     reader: LineReader<'a>,
     lines: Vec<u8>,
-}
-
-/// What is known of a topic while a piece is read for one follower.
-#[derive(Clone, Copy)]
-struct WantedFrom {
-    /// Messages with lower numbers are not for it.
-    from: u64,
-    /// Those with lower numbers are forgotten.
-    oldest: u64,
 }
 
 impl CatchUp<'_> {
@@ -132,7 +122,8 @@ impl CatchUp<'_> {
         let end = self.history.next();
         self.lines.clear();
         let lines = &mut self.lines;
-        let mut verdicts: HashMap<Box<[u8]>, WantedFrom, RandomState> = HashMap::default();
+        let filters = &task.filters;
+        let mut topics = WantedTopics::new(self.engine, self.history, outbox.id(), filters);
         let (mut piece, mut next, mut looked_at) = (PastPiece::default(), task.next, 0);
         let mut is_full = false;
         while next < end && !is_full {
@@ -141,24 +132,15 @@ impl CatchUp<'_> {
                     is_full = true;
                     return ControlFlow::Break(());
                 }
-                let topic = topic_of(found.line);
-                let verdict = match verdicts.get(topic) {
-                    Some(&known) => known,
-                    None => {
-                        let verdict =
-                            verdict(self.engine, self.history, outbox.id(), &task.filters, topic);
-                        verdicts.insert(topic.into(), verdict);
-                        verdict
-                    }
-                };
-                let is_wanted = found.sequence >= verdict.from;
-                if is_wanted && found.sequence < verdict.oldest {
+                let wanted = topics.of(topic_of(found.line));
+                let is_wanted = found.sequence >= wanted.from;
+                if is_wanted && found.sequence < wanted.oldest {
                     // What is missing is told in front of what was read.
                     if piece.messages > 0 {
                         is_full = true;
                         return ControlFlow::Break(());
                     }
-                    piece.missing += 1;
+                    piece.missing += u64::from(!found.is_over());
                 } else if is_wanted {
                     piece.messages += u64::from(found.write(lines, false));
                 }
@@ -170,34 +152,5 @@ impl CatchUp<'_> {
         }
         let mut guard = outbox.lock();
         Ok(guard.deliver_log(task, next, piece, &self.lines))
-    }
-}
-
-fn verdict(
-    engine: &Engine,
-    history: &History,
-    follower: u64,
-    filters: &[FollowedFilter],
-    topic: &[u8],
-) -> WantedFrom {
-    let unwanted = WantedFrom {
-        from: u64::MAX,
-        oldest: 0,
-    };
-    let Ok(topic) = Topic::parse(topic) else {
-        return unwanted;
-    };
-    let matching = filters
-        .iter()
-        .filter(|it| Filter::parse(it.filter.as_bytes()).is_ok_and(|filter| filter.matches(topic)));
-    let Some(from) = matching.map(|it| it.from).min() else {
-        return unwanted;
-    };
-    if !engine.router.sieves().let_through(follower, topic) {
-        return unwanted;
-    }
-    WantedFrom {
-        from,
-        oldest: history.oldest_of(topic.as_str()),
     }
 }

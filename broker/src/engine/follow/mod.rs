@@ -5,7 +5,9 @@
 //! copies that it delivers, in batches that an audit waits for.
 
 mod catch_up;
+mod pass_over;
 mod tailer;
+mod wanted;
 
 use std::io;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::ledger::Totals;
 
 pub(crate) use catch_up::catch_up_loop;
+pub(crate) use pass_over::pass_over;
 pub(crate) use tailer::tail_loop;
 
 /// The account of one of the threads.

@@ -163,8 +163,8 @@ impl TailBatch {
                 }
                 ControlFlow::Continue(())
             })?;
-            // What is damaged is left out.
-            next = read.unwrap_or(next + 1);
+            // What is damaged is left out. For what has been removed it is told elsewhere.
+            next = read.unwrap_or_else(|| reader.oldest().clamp(next + 1, end));
         }
         Ok(next)
     }

@@ -122,6 +122,11 @@ impl<'a> LineReader<'a> {
 }
 
 impl FoundLine<'_> {
+    /// Whether its time is over.
+    pub(crate) fn is_over(&self) -> bool {
+        with_time_left(self.line, self.waited_ms).is_none()
+    }
+
     /// Writes it with its position, unless its time is over. Returns whether it was written.
     pub(crate) fn write(&self, out: &mut Vec<u8>, is_past: bool) -> bool {
         let Some(line) = with_time_left(self.line, self.waited_ms) else {

@@ -1,5 +1,6 @@
 //! Gives a client what it follows: what is appended while it is live, and what was read for it while it is behind.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::following::{
@@ -40,6 +41,15 @@ impl OutboxGuard<'_> {
     pub(crate) fn follows(&self, filter: &str) -> bool {
         let following = self.inside.following.as_ref();
         following.is_some_and(|it| it.filters.iter().any(|it| &*it.filter == filter))
+    }
+
+    /// The number before which it has had everything, if it is behind.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        let following = self.inside.following.as_ref()?;
+        match following.state {
+            FollowState::Live { .. } => None,
+            FollowState::Behind { next } => Some(next),
+        }
     }
 
     /// Accepts messages at the end of the log, of a batch with these numbers, if the client is live and has room.
@@ -83,14 +93,13 @@ impl OutboxGuard<'_> {
             following.is_asked = false;
             return None;
         }
-        Some(match following.pasts.pop_front() {
-            Some(past) => CatchUpTask::Past(past),
-            None => CatchUpTask::Log(LogTask {
-                next,
-                filters: following.filters.clone(),
-                change: following.change,
-            }),
-        })
+        if let Some(past) = following.pasts.pop_front() {
+            return Some(CatchUpTask::Past(past));
+        }
+        let missing = mem::take(&mut following.missing);
+        let task = following.log_task(next);
+        self.tell_gap(missing);
+        Some(CatchUpTask::Log(task))
     }
 
     /// Sends what was read of a past. Returns the number of messages accepted.
@@ -140,12 +149,44 @@ impl OutboxGuard<'_> {
         let FollowState::Behind { next } = following.state else {
             return true;
         };
-        let is_live = following.pasts.is_empty() && following.is_live_at(next, tail);
+        let is_told = following.pasts.is_empty() && following.missing == 0;
+        let is_live = is_told && following.is_live_at(next, tail);
         if is_live {
             following.state = FollowState::Live { from: next };
             following.is_asked = false;
         }
         is_live
+    }
+
+    /// What would be read for the client of messages before this number, which are about to be removed from the log. It is
+    /// not live afterwards. `tail` is the end of the log as followers see it, under its lock.
+    pub(crate) fn unread_before(&mut self, before: u64, tail: u64) -> Option<LogTask> {
+        let following = self.inside.following.as_mut()?;
+        let next = following.had(tail);
+        if next >= before {
+            return None;
+        }
+        if let FollowState::Live { .. } = following.state {
+            following.state = FollowState::Behind { next };
+            following.ask();
+        }
+        // What was read meanwhile comes no more: the number of the missing messages stands for it.
+        following.begin_anew();
+        Some(following.log_task(next))
+    }
+
+    /// So many messages of the task are missing, and what follows begins at `before`. Returns whether the client still
+    /// follows what it did then.
+    pub(crate) fn pass_over(&mut self, task: &LogTask, before: u64, missing: u64) -> bool {
+        match &mut self.inside.following {
+            None => true,
+            Some(following) if following.change == task.change => {
+                following.state = FollowState::Behind { next: before };
+                following.missing += missing;
+                true
+            }
+            Some(_) => false,
+        }
     }
 
     fn deliver_piece(&mut self, piece: PastPiece, lines: &[u8]) -> u64 {

@@ -35,6 +35,8 @@ pub(super) struct Following<F> {
     /// What is sent before anything else.
     pub(super) pasts: VecDeque<FollowedPast>,
     pub(super) state: FollowState,
+    /// Messages that were removed from the log before they could be read for it, which it is not told yet.
+    pub(super) missing: u64,
     /// The other thread has it, or will.
     pub(super) is_asked: bool,
     /// The first number of the batch that was accepted last. A batch may come in several parts.
@@ -167,6 +169,7 @@ impl<F> Following<F> {
             filters: Arc::default(),
             pasts: VecDeque::new(),
             state: FollowState::Live { from },
+            missing: 0,
             is_asked: false,
             batch: 0,
             change: 0,
@@ -192,8 +195,22 @@ impl<F> Following<F> {
         self.pasts.retain(|past| past.id != id);
     }
 
+    /// What is to be read from this number on.
+    pub(super) fn log_task(&self, next: u64) -> LogTask {
+        LogTask {
+            next,
+            filters: self.filters.clone(),
+            change: self.change,
+        }
+    }
+
+    /// Gives up what was read for it and is not delivered yet, so that it is read again.
+    pub(super) fn begin_anew(&mut self) {
+        self.change = self.queue.next_change();
+    }
+
     /// What it has had everything before. `tail` is the end of the log as followers see it, under its lock.
-    fn had(&self, tail: u64) -> u64 {
+    pub(super) fn had(&self, tail: u64) -> u64 {
         match self.state {
             FollowState::Live { from } => from.max(tail),
             FollowState::Behind { next } => next,

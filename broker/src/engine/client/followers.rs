@@ -1,0 +1,162 @@
+//! What comes to followers while the log loses its oldest segments.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use protocol::{Filter, PastStart, Position};
+
+use super::slow_disk::scene_on;
+use super::tests::{Scene, message};
+use super::{Answering, Client, FollowAnswers};
+use crate::engine::follow;
+use crate::engine::history::{History, IncompletePast};
+use crate::engine::outbox::tests::{TestSink, outbox};
+use crate::engine::session::clients::ClientRecord;
+use crate::storage::disk::gated::GatedDisk;
+
+/// After that it is a failure that something has not come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes of messages that a follower's queue has room for.
+const ROOM: usize = 4000;
+
+struct NoAnswers;
+
+impl FollowAnswers for NoAnswers {
+    fn begin(&self, _: &mut Answering<'_, '_>, incomplete: Option<IncompletePast>) {
+        assert_eq!(incomplete, None);
+    }
+
+    fn current(&self, _: Option<Position>) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+struct Follower {
+    record: Arc<ClientRecord>,
+    sink: TestSink,
+}
+
+impl Follower {
+    fn new(scene: &Scene, id: u64) -> Self {
+        let (outbox, sink) = outbox(id, ROOM, 0);
+        let record = ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into());
+        let record = Arc::new(record);
+        scene.engine.clients.enter(record.clone());
+        Self { record, sink }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.record.outbox().lock().behind().is_some()
+    }
+
+    /// The numbers of the messages that it is sent until this one, and how many were told to be missing.
+    #[track_caller]
+    fn read_until(&self, last: u64) -> (Vec<u64>, Vec<u64>) {
+        let mut text = String::new();
+        wait_until(|| {
+            self.sink.make_room(self.record.outbox(), 1000);
+            text.push_str(&self.sink.taken());
+            text.contains(&format!(" {last};"))
+        });
+        let (mut numbers, mut gaps) = (Vec::new(), Vec::new());
+        for part in text.trim_end().split_inclusive([';', '>']) {
+            match part.trim_start().strip_prefix("<gap ") {
+                Some(gap) => gaps.push(gap.trim_end_matches('>').parse().expect("a number")),
+                None => {
+                    let number = part.rsplit(' ').next().expect("a word");
+                    numbers.push(number.trim_end_matches(';').parse().expect("a number"));
+                }
+            }
+        }
+        (numbers, gaps)
+    }
+}
+
+#[track_caller]
+fn wait_until(mut is_done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_done() {
+        assert!(begin.elapsed() < PATIENCE, "it has not come");
+        thread::yield_now();
+    }
+}
+
+fn publish(client: &mut Client<'_>, numbers: RangeInclusive<u64>) {
+    for number in numbers {
+        let payload = format!("{:60} {number};", ".");
+        let topic = if number % 3 == 0 { "kept/b" } else { "kept/a" };
+        assert!(client.publish_now(message(topic, &payload)).is_ok());
+    }
+}
+
+/// With the threads that serve followers.
+fn with_threads(scene: &Scene, check: impl FnOnce(&History) + Send) {
+    let engine = &scene.engine;
+    let history = engine.router.history().expect("there is one");
+    thread::scope(|scope| {
+        let threads = [
+            scope.spawn(|| follow::tail_loop(engine)),
+            scope.spawn(|| follow::catch_up_loop(engine)),
+        ];
+        // The threads end in any case.
+        let checked = scope.spawn(|| check(history)).join();
+        follow::stop(engine);
+        for thread in threads {
+            thread.join().expect("it ends");
+        }
+        checked.expect("the check holds");
+    });
+}
+
+#[test]
+fn what_goes_with_a_segment_is_told_in_its_place_to_those_that_are_not_so_far() {
+    const LAST: u64 = 4000;
+    let (scene, store) = scene_on(&GatedDisk::default());
+    let engine = &scene.engine;
+    // First, because it replaces the limits of all that are there.
+    let mut client = scene.client(10);
+    let followers = [("kept/#", 2), ("kept/b", 3)].map(|(filter, id)| {
+        let follower = Follower::new(&scene, id);
+        let mut following = Client::new(engine, &follower.record);
+        following.begin();
+        let filter = Filter::parse(filter).expect("a filter");
+        following
+            .follow(filter, PastStart::Now, &NoAnswers)
+            .expect("it may");
+        following.settle();
+        follower
+    });
+    with_threads(&scene, |history| {
+        publish(&mut client, 1..=LAST / 2);
+        wait_until(|| followers.iter().all(Follower::is_behind));
+        history.forget_before(LAST / 2 - 100);
+        // The segments before the last but one snapshot go.
+        store.make_snapshot(engine).expect("no fault");
+        publish(&mut client, LAST / 2 + 1..=LAST / 2 + 1);
+        store.make_snapshot(engine).expect("no fault");
+        let oldest = store.log().oldest();
+        assert!(oldest > LAST / 4, "{oldest}");
+        publish(&mut client, LAST / 2 + 2..=LAST);
+        let (numbers, gaps) = followers[0].read_until(LAST);
+        assert_eq!(numbers.len() as u64 + gaps.iter().sum::<u64>(), LAST);
+        check(&numbers, &gaps, 1);
+        let last = LAST / 3 * 3;
+        let (numbers, gaps) = followers[1].read_until(last);
+        assert_eq!(numbers.len() as u64 + gaps.iter().sum::<u64>(), LAST / 3);
+        check(&numbers, &gaps, 3);
+    });
+}
+
+/// The numbers rise in steps, but where messages are missing.
+#[track_caller]
+fn check(numbers: &[u64], gaps: &[u64], step: u64) {
+    let steps = numbers.windows(2).map(|pair| pair[1] - pair[0]);
+    let missing: Vec<u64> = steps.filter(|it| *it != step).collect();
+    // What was removed and what was forgotten behind it may be told one by one.
+    let missing: u64 = missing.iter().map(|it| it / step - 1).sum();
+    assert_eq!(missing, gaps.iter().sum::<u64>(), "{gaps:?}");
+    assert!(missing > 0);
+}
