@@ -94,6 +94,15 @@ fn figures_tell_what_is_in_the_store_and_how_fast_its_disk_is() {
         after["syncs"]["p99_s"].as_f64() >= after["syncs"]["p50_s"].as_f64(),
         "{after}"
     );
+    let followers =
+        |live, behind, lag| serde_json::json!({"live": live, "behind": behind, "lag": lag});
+    assert_eq!(after["followers"], followers(0, 0, 0));
+    let mut follower = broker.connect();
+    follower
+        .send("@since=now SUBSCRIBE a/#")
+        .expect("SUBACK a/#");
+    follower.expect_prefix("CURRENT a/# ");
+    assert_eq!(asked(&broker)["followers"], followers(1, 0, 0));
     client
         .send("PUBLISH a/3 x")
         .expect_prefix("ERROR too-many publish:4");
@@ -106,6 +115,9 @@ fn figures_tell_what_is_in_the_store_and_how_fast_its_disk_is() {
         ("store_oldest_number", 1.0),
         ("store_next_number", 4.0),
         ("store_topics", 2.0),
+        ("store_followers{state=\"live\"}", 1.0),
+        ("store_followers{state=\"behind\"}", 0.0),
+        ("store_followers_lag", 0.0),
         ("store_receipts_waiting", 0.0),
         ("store_damaged_places", 0.0),
         ("store_refused_total{reason=\"topics\"}", 1.0),
@@ -121,6 +133,7 @@ fn figures_tell_what_is_in_the_store_and_how_fast_its_disk_is() {
     assert!(figure(&broker, "dallal_store_appended_bytes_total") > Some(100.0));
     wait_for_topic(&broker, "state", "ok");
     wait_for_topic(&broker, "refused", "1");
+    wait_for_topic(&broker, "followers/live", "1");
     assert_eq!(
         page(&broker, "/readyz?verbose").1.lines().nth(2),
         Some("store: ok")

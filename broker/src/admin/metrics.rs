@@ -17,6 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::clock::latency::{BOUNDS, Latencies};
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::engine::follow::FollowerFigures;
 use crate::storage::figures::StoreState;
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -314,6 +315,18 @@ fn tls(figures: &mut Registry, engine: &Engine) {
     }
 }
 
+fn followers(figures: &mut Registry, engine: &Engine) {
+    let followers = FollowerFigures::of(engine);
+    let states = Family::<Labels, Gauge<u64, AtomicU64>>::default();
+    for (state, number) in [("live", followers.live), ("behind", followers.behind)] {
+        states.get_or_create(&[("state", state)]).set(number as u64);
+    }
+    let help = "Clients that get from the log what topics keep, by whether they are up to date";
+    figures.register("store_followers", help, states);
+    let help = "Entries of the log that the follower which is the furthest behind has not had";
+    gauge(figures, "store_followers_lag", help, followers.lag);
+}
+
 /// Nothing without a store.
 fn store(figures: &mut Registry, engine: &Engine) {
     let Some(store) = engine.store.get() else {
@@ -373,6 +386,7 @@ fn store(figures: &mut Registry, engine: &Engine) {
     ] {
         gauge(figures, name, help, value);
     }
+    followers(figures, engine);
     let help = "Bytes appended to the log";
     count(figures, "store_appended_bytes", help, store.appended);
     let refused = Family::<Labels, Counter>::default();

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::rows::text;
 use crate::engine::Engine;
+use crate::engine::follow::FollowerFigures;
 
 /// The store, if the broker has one.
 #[derive(Debug, Serialize)]
@@ -21,12 +22,22 @@ pub(super) struct StoreAnswer {
     next: Position,
     /// Topics that keep messages.
     topics: usize,
+    followers: FollowersAnswer,
     syncs: SyncFigures,
     /// Clients whose receipts wait for a sync.
     waiting: usize,
     /// Messages that were not kept and not published either, by why.
     refused: BTreeMap<&'static str, u64>,
     damaged: DamageFigures,
+}
+
+/// Clients that get from the log what topics keep.
+#[derive(Debug, Serialize)]
+struct FollowersAnswer {
+    live: usize,
+    behind: usize,
+    /// Entries that the last of them has not had.
+    lag: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +67,7 @@ impl StoreAnswer {
                 .map(Duration::as_secs_f64)
         };
         let history = engine.router.history();
+        let followers = FollowerFigures::of(engine);
         Some(Self {
             state: figures.state.as_str(),
             bytes: figures.bytes,
@@ -63,6 +75,11 @@ impl StoreAnswer {
             oldest: figures.oldest,
             next: figures.next,
             topics: history.map_or(0, |history| history.topic_count()),
+            followers: FollowersAnswer {
+                live: followers.live,
+                behind: followers.behind,
+                lag: followers.lag,
+            },
             syncs: SyncFigures {
                 count: figures.syncs.count(),
                 p50_s: at_most(0.5),
@@ -89,6 +106,9 @@ impl StoreAnswer {
             ("store/oldest", self.oldest.to_string()),
             ("store/next", self.next.to_string()),
             ("store/topics", self.topics.to_string()),
+            ("store/followers/live", self.followers.live.to_string()),
+            ("store/followers/behind", self.followers.behind.to_string()),
+            ("store/followers/lag", self.followers.lag.to_string()),
             ("store/syncs/count", self.syncs.count.to_string()),
             ("store/syncs/p50", seconds(self.syncs.p50_s)),
             ("store/syncs/p99", seconds(self.syncs.p99_s)),

@@ -11,8 +11,6 @@
 mod acks;
 mod checks;
 mod follow;
-#[cfg(test)]
-mod followers;
 mod hold_budget;
 mod identity;
 mod lifecycle;
@@ -25,7 +23,7 @@ mod restriction;
 mod rights;
 mod security;
 #[cfg(test)]
-mod slow_disk;
+pub(crate) mod slow_disk;
 mod subscribe;
 mod usage;
 
@@ -599,7 +597,7 @@ impl<'a> Client<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use protocol::{Attributes, Escaped, Filter, Topic};
@@ -608,8 +606,8 @@ pub(super) mod tests {
     use crate::engine::outbox::tests::{TestSink, outbox};
 
     /// An engine, and the record of one client.
-    pub(super) struct Scene {
-        pub(super) engine: Engine,
+    pub(crate) struct Scene {
+        pub(crate) engine: Engine,
         record: Arc<ClientRecord>,
         sink: TestSink,
     }
@@ -638,7 +636,7 @@ pub(super) mod tests {
         }
 
         /// The client, inside a batch.
-        pub(super) fn client(&self, most_subscriptions: usize) -> Box<Client<'_>> {
+        pub(crate) fn client(&self, most_subscriptions: usize) -> Box<Client<'_>> {
             let limits = Limits {
                 subscriptions: most_subscriptions,
                 ..(*self.engine.limits.load()).clone()
@@ -674,7 +672,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(super) fn message<'a>(name: &'a str, payload: &'a str) -> Message<'a> {
+    pub(crate) fn message<'a>(name: &'a str, payload: &'a str) -> Message<'a> {
         Message::of_line(
             Topic::parse(name).expect("a topic"),
             Escaped::escape(payload.as_bytes()),

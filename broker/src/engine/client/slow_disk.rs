@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SEGMENT_BYTES: u64 = 64 * 1024;
 
 /// An engine with a store, in which topics below `kept/` keep their messages.
-pub(super) fn scene_on(disk: &GatedDisk) -> (Scene, Arc<Store>) {
+pub(crate) fn scene_on(disk: &GatedDisk) -> (Scene, Arc<Store>) {
     let scene = Scene::new(10);
     let disk = Arc::new(disk.clone());
     let opened = Store::open_extent(disk, None, SEGMENT_BYTES, Extent::All, &mut |_: &Record<

@@ -5,8 +5,11 @@
 //! copies that it delivers, in batches that an audit waits for.
 
 mod catch_up;
+mod figures;
 mod pass_over;
 mod tailer;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 use std::io;
@@ -22,6 +25,7 @@ use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::ledger::Totals;
 
 pub(crate) use catch_up::catch_up_loop;
+pub(crate) use figures::FollowerFigures;
 pub(crate) use pass_over::pass_over;
 pub(crate) use tailer::tail_loop;
 

@@ -54,6 +54,7 @@ fn passed(engine: &Engine, history: &History, before: u64) -> Vec<Passed> {
     let tail = history.tail().lock();
     let unread = present.iter().filter_map(|record| {
         let outbox = record.outbox();
+        // Behind the end of the log, as everywhere.
         let task = outbox.lock().unread_before(before, *tail)?;
         Some(Passed {
             outbox: outbox.clone(),

@@ -43,13 +43,14 @@ impl OutboxGuard<'_> {
         following.is_some_and(|it| it.filters.iter().any(|it| &*it.filter == filter))
     }
 
-    /// The number before which it has had everything, if it is behind.
-    pub(crate) fn behind(&self) -> Option<u64> {
+    /// The number before which it has had everything, or none in its place if it is live; none at all if it follows
+    /// nothing.
+    pub(crate) fn followed_to(&self) -> Option<Option<u64>> {
         let following = self.inside.following.as_ref()?;
-        match following.state {
+        Some(match following.state {
             FollowState::Live { .. } => None,
             FollowState::Behind { next } => Some(next),
-        }
+        })
     }
 
     /// Accepts messages at the end of the log, of a batch with these numbers, if the client is live and has room.

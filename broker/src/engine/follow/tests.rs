@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use protocol::{Filter, PastStart, Position};
 
-use super::slow_disk::scene_on;
-use super::tests::{Scene, message};
-use super::{Answering, Client, FollowAnswers};
-use crate::engine::follow;
+use super::{FollowerFigures, catch_up_loop, stop, tail_loop};
+use crate::engine::client::slow_disk::scene_on;
+use crate::engine::client::tests::{Scene, message};
+use crate::engine::client::{Answering, Client, FollowAnswers};
 use crate::engine::history::{History, IncompletePast};
 use crate::engine::outbox::tests::{TestSink, outbox};
 use crate::engine::session::clients::ClientRecord;
@@ -49,7 +49,7 @@ impl Follower {
     }
 
     fn is_behind(&self) -> bool {
-        self.record.outbox().lock().behind().is_some()
+        matches!(self.record.outbox().lock().followed_to(), Some(Some(_)))
     }
 
     /// The numbers of the messages that it is sent until this one, and how many were told to be missing.
@@ -98,12 +98,12 @@ fn with_threads(scene: &Scene, check: impl FnOnce(&History) + Send) {
     let history = engine.router.history().expect("there is one");
     thread::scope(|scope| {
         let threads = [
-            scope.spawn(|| follow::tail_loop(engine)),
-            scope.spawn(|| follow::catch_up_loop(engine)),
+            scope.spawn(|| tail_loop(engine)),
+            scope.spawn(|| catch_up_loop(engine)),
         ];
         // The threads end in any case.
         let checked = scope.spawn(|| check(history)).join();
-        follow::stop(engine);
+        stop(engine);
         for thread in threads {
             thread.join().expect("it ends");
         }
@@ -132,6 +132,9 @@ fn what_goes_with_a_segment_is_told_in_its_place_to_those_that_are_not_so_far() 
     with_threads(&scene, |history| {
         publish(&mut client, 1..=LAST / 2);
         wait_until(|| followers.iter().all(Follower::is_behind));
+        let figures = FollowerFigures::of(engine);
+        assert_eq!((figures.live, figures.behind), (0, 2));
+        assert!(figures.lag > LAST / 4, "{figures:?}");
         history.forget_before(LAST / 2 - 100);
         // The segments before the last but one snapshot go.
         store.make_snapshot(engine).expect("no fault");
@@ -147,6 +150,11 @@ fn what_goes_with_a_segment_is_told_in_its_place_to_those_that_are_not_so_far() 
         let (numbers, gaps) = followers[1].read_until(last);
         assert_eq!(numbers.len() as u64 + gaps.iter().sum::<u64>(), LAST / 3);
         check(&numbers, &gaps, 3);
+        let live = FollowerFigures {
+            live: 2,
+            ..FollowerFigures::default()
+        };
+        wait_until(|| FollowerFigures::of(engine) == live);
     });
 }
 
