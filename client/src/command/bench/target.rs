@@ -12,7 +12,9 @@ use crate::duration;
 use crate::tls_flags::TlsArguments;
 use crate::wire::VersionFlag;
 
-use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
+use super::wire::{
+    Events, FollowedLines, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket,
+};
 
 /// The scheme of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +206,9 @@ pub(crate) struct TargetArguments {
     /// MQTT: subscribe with QoS 0 or 1
     #[arg(short, long, value_parser = clap::value_parser!(u8).range(..=1))]
     qos: Option<u8>,
+    /// Subscribers get from the log what topics keep
+    #[arg(long, conflicts_with_all = ["mqtt", "qos"])]
+    follow: bool,
     /// Wait at most TIME for the broker
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     pub(crate) wait: Duration,
@@ -233,6 +238,11 @@ impl TargetArguments {
             }
             (scheme, _) => *scheme,
         };
+        if scheme != Scheme::Line && self.follow {
+            return Err(
+                "--follow is for the line protocol; leave out --mqtt, and the scheme".to_owned(),
+            );
+        }
         if scheme != Scheme::Mqtt && self.qos.is_some() {
             return Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned());
         }
@@ -253,6 +263,7 @@ impl TargetArguments {
             }
         };
         let wire: &'static dyn Protocol = match scheme {
+            Scheme::Line if self.follow => &FollowedLines,
             Scheme::Line => &LineProtocol,
             Scheme::Nats => &Nats,
             Scheme::Redis => &Redis,
@@ -307,6 +318,7 @@ mod tests {
             port: None,
             mqtt: None,
             qos: None,
+            follow: false,
             wait: Duration::ZERO,
             tls: TlsArguments::default(),
             credential: CredentialArguments::default(),

@@ -3,6 +3,7 @@
 //! Payloads are those of `payload.rs`, which need no escapes in any of these protocols.
 
 mod events;
+mod follow;
 mod line;
 mod mqtt;
 mod nats;
@@ -12,6 +13,7 @@ mod text;
 mod websocket;
 
 pub(crate) use events::{Events, Streams};
+pub(crate) use follow::FollowedLines;
 pub(crate) use line::LineProtocol;
 pub(crate) use mqtt::Mqtt;
 pub(crate) use nats::Nats;
