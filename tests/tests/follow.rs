@@ -76,7 +76,14 @@ fn numbers(topic: &str, numbers: RangeInclusive<u64>) -> String {
 #[test]
 fn a_follower_gets_the_past_and_then_what_is_new() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "chat/#=100"]);
+    let flags = ["--keep", "chat/#=100"];
+    let in_memory = TestBroker::with_args(&flags);
+    for broker in [broker(folder.path(), &flags), in_memory] {
+        check_a_follower(&broker);
+    }
+}
+
+fn check_a_follower(broker: &TestBroker) {
     let (mut ann, mut bob) = (broker.connect(), broker.connect());
     publish(
         &mut bob,

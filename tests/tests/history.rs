@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::mqtt::{Mqtt, MqttClient};
-use tests::{RuledBroker, TestBroker, TestClient, outcome};
+use tests::{PATIENCE, RuledBroker, TestBroker, TestClient, outcome};
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
@@ -155,7 +155,8 @@ fn without_rules_there_is_no_past() {
         .send("@last=1;until=now SUBSCRIBE a")
         .expect("SUBACK a")
         .expect("END a");
-    let (code, _, complaints) = outcome(&mut TestBroker::command(&["--keep", "a=1"]));
+    // Memory has no levels.
+    let (code, _, complaints) = outcome(&mut TestBroker::command(&["--keep", "a=1,ack=disk"]));
     assert_eq!(code, Some(2));
     assert!(complaints.contains("--data"), "{complaints}");
 }
@@ -362,6 +363,56 @@ fn receipts_of_kept_messages_say_how_safe_they_are() {
     // A client that has not asked is told as ever, when the rule's level is reached.
     let mut plain = broker.connect();
     plain.send("PUBLISH d 1").expect("PUBACK 1 0");
+}
+
+/// Without a folder it is kept as long as the process runs, and no longer than there may be of it.
+#[test]
+fn in_memory_messages_are_kept_up_to_a_limit() {
+    let flags = ["--keep", "a/#=all", "--keep-total", "16MiB"];
+    let broker = TestBroker::with_args(&flags);
+    let mut client = broker.connect();
+    client.send("@ack=disk PUBLISH a/0 0");
+    let receipt = client.read_line();
+    assert!(
+        receipt.starts_with("@level=mem;pos=") && receipt.ends_with(".1:1 PUBACK 1 0"),
+        "{receipt}"
+    );
+    let payload = "x".repeat(1000);
+    let last = 100_000;
+    for first in (1..=last).step_by(1000) {
+        let lines = (first..first + 1000).map(|n| format!("PUBLISH a/{} {payload} {n}\n", n % 7));
+        client.write(lines.collect::<String>());
+    }
+    client.send("PING done").read_until("PONG done");
+    let (lines, _) = past(&mut client, "last=2", "a/#");
+    for (line, number) in lines.iter().zip(last - 1..) {
+        assert!(line.ends_with(&format!(" {number}")), "{line}");
+    }
+    // It is looked about ten times a second whether there is too much.
+    let start = Instant::now();
+    loop {
+        client.send("@since=start;until=now SUBSCRIBE a/#");
+        // With a GAP where messages are removed while they are read.
+        let mut bytes = 0;
+        loop {
+            let line = client.read_line();
+            if line.starts_with("END ") {
+                break;
+            }
+            bytes += line.len();
+        }
+        if bytes < 24 << 20 {
+            assert!(bytes > 4 << 20, "{bytes}");
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{bytes} bytes are kept");
+        client.send(format!("PUBLISH a/0 {payload}"));
+        client.read_until_prefix("PUBACK ");
+    }
+    broker.stop_by(Signal::KILL);
+    let broker = TestBroker::with_args(&flags);
+    let (lines, _) = past(&mut broker.connect(), "since=start", "a/#");
+    assert_eq!(lines, [""; 0]);
 }
 
 /// A client sees of the past what it may subscribe to.

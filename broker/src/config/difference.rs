@@ -148,7 +148,11 @@ impl Config {
             ("security-log", files(self.security_log.as_slice())),
             ("data", files(self.data.as_slice())),
             ("keep", list(self.keep.iter())),
-            ("keep-total", self.keep_total.to_string()),
+            (
+                "keep-total",
+                self.keep_total
+                    .map_or_else(String::new, |bytes| bytes.to_string()),
+            ),
             ("keep-topics", self.keep_topics.to_string()),
             ("ack", self.ack.to_string()),
             ("sync-interval", time(self.sync_interval)),

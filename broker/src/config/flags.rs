@@ -419,7 +419,7 @@ impl From<Flags> for Config {
             ack: flags.store.ack,
             sync_interval: flags.store.sync_interval,
             keep: flattened(flags.store.keep),
-            keep_total: flags.store.keep_total.as_u64(),
+            keep_total: flags.store.keep_total.map(|bytes| bytes.as_u64()),
             keep_topics: flags.store.keep_topics,
         }
     }

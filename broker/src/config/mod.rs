@@ -139,8 +139,8 @@ pub struct Config {
     pub ack: AckLevel,
     /// Which topics keep what is published on them.
     pub keep: Vec<KeepRule>,
-    /// Maximum bytes of the log with what they keep.
-    pub keep_total: u64,
+    /// Maximum bytes of the log with what they keep; none for 10 GiB in a folder, and 256 MiB in memory.
+    pub keep_total: Option<u64>,
     /// Maximum topics that keep messages.
     pub keep_topics: usize,
     /// How often that is made durable.
@@ -202,7 +202,7 @@ impl Default for Config {
             data: None,
             ack: AckLevel::Os,
             keep: Vec::new(),
-            keep_total: 10 << 30,
+            keep_total: None,
             keep_topics: 1_000_000,
             sync_interval: Duration::from_millis(100),
         }
@@ -287,8 +287,10 @@ impl Config {
         if names_tokens && self.jwt_keys.is_none() {
             return Err(BadConfig::JwtWithoutKeys);
         }
-        if self.data.is_none() && !self.keep.is_empty() {
-            return Err(BadConfig::KeepWithoutData);
+        let asks_for_level =
+            |rule: &KeepRule| rule.keeps.as_ref().is_some_and(|it| it.ack.is_some());
+        if self.data.is_none() && self.keep.iter().any(asks_for_level) {
+            return Err(BadConfig::LevelWithoutData);
         }
         self.tls.check().map_err(BadConfig::Tls)?;
         self.site_settings(&[])?;
@@ -474,8 +476,8 @@ pub enum BadConfig {
     Unprotected(String),
     /// There are `users`, `jwt_keys` or rules, and the broker is to be `open`.
     OpenWithRules,
-    /// There is `keep` and no `data`.
-    KeepWithoutData,
+    /// A rule of `keep` has a level, and there is no `data`.
+    LevelWithoutData,
     /// There is `jwt_issuer` or `jwt_audience` and no `jwt_keys`.
     JwtWithoutKeys,
     /// One message could be longer than the queue limit of a client.
@@ -541,8 +543,9 @@ impl fmt::Display for BadConfig {
                 "--open says that any client may do everything, and --users, --jwt-keys and --access say that not all may; \
                  leave one of them out"
             ),
-            Self::KeepWithoutData => f.write_str(
-                "--keep says which topics keep messages, but there is no folder for them; name it by --data DIR",
+            Self::LevelWithoutData => f.write_str(
+                "a rule of --keep has ack=, but without a folder messages are kept in memory; name one by --data DIR, or leave \
+                 out ack=",
             ),
             Self::JwtWithoutKeys => write!(
                 f,

@@ -12,22 +12,21 @@ use crate::engine::history::rules::KeepRule;
 
 #[derive(Debug, Args)]
 pub(super) struct StoreFlags {
-    /// Keep retained messages in this folder
+    /// Keep retained messages, and what --keep says, in this folder
     #[arg(long, env = "BROKER_DATA", hide_env = true, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
     /// Keep what is published on these topics, such as 'chat/#=1000,7d,64MiB'
     #[arg(long, env = "BROKER_KEEP", hide_env = true, hide_short_help = true, value_name = "RULE", value_parser = keep_rules)]
     pub(super) keep: Vec<List<KeepRule>>,
-    /// Most bytes of the log with what they keep
+    /// Most bytes of the log with what they keep; 10GiB, or 256MiB without --data
     #[arg(
         long,
         env = "BROKER_KEEP_TOTAL",
         hide_env = true,
         hide_short_help = true,
-        default_value = "10GiB",
         value_name = "BYTES"
     )]
-    pub(super) keep_total: ByteSize,
+    pub(super) keep_total: Option<ByteSize>,
     /// Most topics that keep messages
     #[arg(
         long,

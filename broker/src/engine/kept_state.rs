@@ -60,6 +60,16 @@ impl Engine {
         Ok(found)
     }
 
+    /// Has topics keep messages in memory, until this process ends.
+    pub(crate) fn keep_in_memory(&self, settings: StoreSettings) -> Result<(), StoreError> {
+        let store = Arc::new(Store::in_memory(settings.log.most_bytes)?);
+        let topics = KeptTopics::new(KeepRules::new(settings.rules), settings.most_topics);
+        let history = History::new(store.clone(), topics);
+        self.router.set_history(Arc::new(history));
+        let _ = self.store.set(store);
+        Ok(())
+    }
+
     fn take_back(&self, record: &Record<'_>, (now, now_ms): (Moment, u64)) -> Option<()> {
         match StoredChange::read(record)? {
             StoredChange::Retained(message, record) => {

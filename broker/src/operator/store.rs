@@ -1,5 +1,6 @@
 //! The store of the configuration: opened at the start, and what was found there told in the log.
 
+use std::io;
 use std::path::Path;
 
 use bytesize::ByteSize;
@@ -12,6 +13,10 @@ use crate::operator::bind_error::BindError;
 use crate::storage::store::{StoreTerms, Waiting};
 use crate::storage::survey::{Extent, StoreFound};
 
+/// How long the log is if the configuration does not say it: in a folder, and in memory.
+const DISK_BYTES: u64 = 10 << 30;
+const MEMORY_BYTES: u64 = 256 << 20;
+
 /// Opens the store, if one is configured. A process that takes the place of another waits until that has left it,
 /// while its clients wait to be accepted.
 pub(crate) fn open(
@@ -19,7 +24,12 @@ pub(crate) fn open(
     config: &Config,
     inherited: &InheritedSockets,
 ) -> Result<Option<StoreFound>, BindError> {
+    let settings = settings(config);
     let Some(folder) = &config.data else {
+        if !config.keep.is_empty() {
+            let kept = engine.keep_in_memory(settings);
+            kept.map_err(|why| BindError::Machine(io::Error::other(why.to_string())))?;
+        }
         return Ok(None);
     };
     let tell = || {
@@ -33,18 +43,6 @@ pub(crate) fn open(
         true => Waiting::ForPredecessor(&tell),
         false => Waiting::No,
     };
-    let settings = StoreSettings {
-        log: StoreTerms {
-            level: config.ack,
-            most_bytes: config.keep_total,
-            extent: match config.keep.is_empty() {
-                true => Extent::Needed,
-                false => Extent::All,
-            },
-        },
-        rules: config.keep.clone(),
-        most_topics: config.keep_topics,
-    };
     let found = engine.open_store(folder, settings, waiting);
     found.map(Some).map_err(|why| BindError::Store {
         folder: folder.clone(),
@@ -52,9 +50,33 @@ pub(crate) fn open(
     })
 }
 
+fn settings(config: &Config) -> StoreSettings {
+    let most_bytes = match config.data {
+        Some(_) => DISK_BYTES,
+        None => MEMORY_BYTES,
+    };
+    StoreSettings {
+        log: StoreTerms {
+            level: config.ack,
+            most_bytes: config.keep_total.unwrap_or(most_bytes),
+            extent: match config.keep.is_empty() {
+                true => Extent::Needed,
+                false => Extent::All,
+            },
+        },
+        rules: config.keep.clone(),
+        most_topics: config.keep_topics,
+    }
+}
+
 /// Says in the log what there is, and what was found wrong.
 pub(crate) fn log_found(engine: &Engine, config: &Config, found: Option<&StoreFound>) {
     let (Some(folder), Some(found)) = (&config.data, found) else {
+        if engine.router.history().is_some() {
+            log::info!(
+                "topics keep messages in memory, until this process ends; name a folder by --data DIR to keep them for longer"
+            );
+        }
         return;
     };
     log_wrong(folder, found);

@@ -15,6 +15,7 @@ use protocol::{AckLevel, Position};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 use super::disk::Disk;
+use super::disk::ram::RamDisk;
 use super::disk::system::SystemDisk;
 use super::figures::{StoreDamage, StoreFigures, StoreState};
 use super::format::{Format, FormatError};
@@ -29,6 +30,9 @@ use super::waiters::{Synced, Waiter, Waiters, WaitingThread, Wake};
 
 /// Bytes of a segment.
 const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// The same of a store in memory, of which all is a part that there may be.
+const RAM_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Topics are spread over this many turns.
 const TURNS: usize = 64;
@@ -146,6 +150,17 @@ impl Store {
         store.level = settings.level;
         store.most_bytes = settings.most_bytes;
         Ok((store, found))
+    }
+
+    /// A store in memory, which ends with its process. It takes messages alone.
+    pub(crate) fn in_memory(most_bytes: u64) -> Result<Self, StoreError> {
+        let disk = Arc::new(RamDisk::default());
+        let nothing = &mut |_: &Record<'_>| {};
+        let opened = Self::open_extent(disk, None, RAM_SEGMENT_BYTES, Extent::All, nothing);
+        let (mut store, _) = opened?;
+        store.level = AckLevel::Mem;
+        store.most_bytes = most_bytes;
+        Ok(store)
     }
 
     /// The same for a tool, which is alone with the store. Also what a start has no need of is mended.
@@ -438,8 +453,16 @@ impl Store {
         format.write(&*self.disk)
     }
 
+    /// Whether it ends with its process.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.level == AckLevel::Mem
+    }
+
     /// Makes a snapshot if the log behind the last one is long: a segment, and twice what the snapshot takes.
     pub(super) fn make_snapshot_if_due(&self, source: &dyn SnapshotSource) -> io::Result<()> {
+        if self.is_in_memory() {
+            return self.remove_excess(source);
+        }
         let is_due = self.log.appended_state() >= self.snapshot_at.load(Ordering::Relaxed)
             || self.log.appended() >= self.snapshot_at_all.load(Ordering::Relaxed);
         match is_due {
@@ -479,11 +502,26 @@ impl Store {
         Ok(())
     }
 
+    /// Of a store in memory, removes what is more than there may be, whenever a segment has been filled.
+    fn remove_excess(&self, source: &dyn SnapshotSource) -> io::Result<()> {
+        let appended = self.log.appended();
+        let due = self.snapshot_at_all.load(Ordering::Relaxed);
+        if appended < due {
+            return Ok(());
+        }
+        let next = appended + self.segment_bytes;
+        self.snapshot_at_all.store(next, Ordering::Relaxed);
+        self.remove_old(source)
+    }
+
     /// Removes what is older than the last but one snapshot, which is there in case the last one is damaged.
     fn remove_old(&self, source: &dyn SnapshotSource) -> io::Result<()> {
         let snapshots = snapshot::list(&*self.disk)?;
-        let Some(&[kept, _]) = snapshots.last_chunk() else {
-            return Ok(());
+        let kept = match snapshots.last_chunk() {
+            Some(&[kept, _]) => kept,
+            // There is no state besides messages.
+            None if self.is_in_memory() => u64::MAX,
+            None => return Ok(()),
         };
         let mut segments: Vec<u64> = self
             .disk

@@ -350,7 +350,10 @@ impl Client<'_> {
         let is_in_history = room.map_err(|why| self.not_kept(why))?;
         let engine = self.engine;
         // What the broker itself publishes, and bridges say of themselves, ends with it.
-        let store = engine.store.get().filter(|_| !line.topic.is_brokers_own());
+        let store = engine.store.get().filter(|store| {
+            // In memory they are anyway.
+            !line.topic.is_brokers_own() && !store.is_in_memory()
+        });
         // Lock order: the turn of the topic, the end of the log, which is released again, then the retained messages.
         // The disk is written to under the turn alone, so that a slow one is waited for by publishers of retained
         // messages and by no other client.

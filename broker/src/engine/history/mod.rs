@@ -379,6 +379,9 @@ impl History {
 
     /// The level that holds for a message of this topic.
     pub(crate) fn level(&self, topic: &KeptTopic, asked: Option<AckLevel>) -> AckLevel {
+        if self.store.is_in_memory() {
+            return AckLevel::Mem;
+        }
         let level = asked.or(topic.level()).unwrap_or(self.store.level());
         // It is written to the system in any case.
         level.max(AckLevel::Os)

@@ -5,6 +5,7 @@
 pub(crate) mod gated;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod memory;
+pub(crate) mod ram;
 pub(crate) mod system;
 
 use std::io::{self, IoSlice};
