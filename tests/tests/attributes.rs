@@ -53,6 +53,7 @@ fn attributes_between_a_client_and_the_broker_do_not_travel() {
         ("@retain;retained", ""),
         ("@a;retain;b=1", "@a;b=1 "),
         ("@retained;a", "@a "),
+        ("@pos=k3f9.1:7;a;past", "@a "),
     ] {
         bob.send(format!("{sent} PUBLISH news x"))
             .expect_prefix("PUBACK ");

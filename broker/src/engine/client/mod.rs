@@ -61,7 +61,7 @@ pub(crate) use identity::NotAuthenticated;
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use over_limit::OverLimit;
 pub(crate) use past::{PastError, PastStep};
-pub(crate) use publish::{BrokersOwn, Message, PublishError};
+pub(crate) use publish::{BROKERS_ATTRIBUTES, BrokersOwn, Message, PublishError};
 pub(crate) use restriction::{Restriction, restrict, restrictions};
 pub(crate) use rights::Denied;
 pub(crate) use security::event_client;

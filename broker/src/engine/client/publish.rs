@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use memchr::memchr;
 use protocol::{
-    ACK, AckLevel, Attributes, BadAckLevel, Escaped, Filter, MessageLine, RETAIN, RETAINED, Topic,
+    ACK, AckLevel, Attributes, BadAckLevel, Escaped, Filter, MessageLine, PAST, POSITION, RETAIN,
+    RETAINED, Topic,
 };
 
 use super::{Client, Denied, Last, OverLimit};
@@ -27,6 +28,10 @@ const KEPT_BYTES: usize = 64 * 1024;
 
 /// Maximum retained topics examined under one lock, for which publishers of retained messages wait.
 const NAMES_PER_LOCK: usize = 1024;
+
+/// What the attributes of a publisher do not hand on: clients take these for what the broker says, and go on from a
+/// position after they were away.
+pub(crate) const BROKERS_ATTRIBUTES: [&str; 5] = [ACK, RETAIN, RETAINED, POSITION, PAST];
 
 /// A message to publish.
 pub(crate) struct Message<'a> {
@@ -156,7 +161,7 @@ impl Client<'_> {
         let line = MessageLine {
             topic: message.topic,
             payload: message.payload,
-            attributes: message.attributes.without(&[ACK, RETAIN, RETAINED]),
+            attributes: message.attributes.without(&BROKERS_ATTRIBUTES),
         };
         // A message without the flag never changes a retained one [MQTT-3.3.1-12] (3.1.1)
         // [MQTT-3.3.1-8] (5.0).

@@ -18,12 +18,11 @@ use std::ops::{ControlFlow, Range};
 
 use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
-    ACK, Attributes, Code, DecodeError, Escaped, Framer, RETAIN, RETAINED, Reply, Request, Step,
-    Subject, Topic,
+    ACK, Attributes, Code, DecodeError, Escaped, Framer, Reply, Request, Step, Subject, Topic,
 };
 
 use crate::admin::unanswered::Unanswered;
-use crate::engine::client::{Answers, Client, Denied, Message, PublishError};
+use crate::engine::client::{Answers, BROKERS_ATTRIBUTES, Client, Denied, Message, PublishError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::receipt::Receipt;
@@ -337,7 +336,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 attributes,
             }) => {
                 let end = start + line.len() + 1;
-                let must_be_written_anew = [ACK, RETAIN, RETAINED]
+                let must_be_written_anew = BROKERS_ATTRIBUTES
                     .iter()
                     .any(|key| attributes.contains(key))
                     || payload.as_line().ends_with(b"\r");
