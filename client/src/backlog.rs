@@ -39,6 +39,7 @@ impl Backlog {
         let lost = match delivery {
             Delivery::Message { .. } => 1,
             Delivery::Gap { count } => count,
+            Delivery::Incomplete { .. } | Delivery::Current { .. } | Delivery::End { .. } => 0,
         };
         let line = line(delivery);
         // After a gap nothing is kept until half of the space is free; otherwise messages and gaps
@@ -47,7 +48,8 @@ impl Backlog {
             0 => self.limit,
             _ => self.limit / 2,
         };
-        if self.bytes + line.len() > limit {
+        // What is no message is short and rare, and a client that resumes relies on it.
+        if lost > 0 && self.bytes + line.len() > limit {
             self.missed = self.missed.saturating_add(lost);
             return;
         }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use protocol::{Attributes, Filter, Filters, ID, Name, Topic, Verb};
+use protocol::{Attributes, Filter, Filters, ID, Name, PastQuery, PastStart, Topic, Verb};
 
 use crate::answers::Answers;
 use crate::clock;
@@ -362,6 +362,73 @@ impl Client {
         })
     }
 
+    /// The same, but returns the refusals of filters, whose [`Refusal::subject`] names them.
+    pub fn subscribe_each(
+        &mut self,
+        filters: &[impl AsRef<str>],
+        attributes: &Attributes<'_>,
+    ) -> Result<Vec<Refusal>, Error> {
+        let words = checked(filters)?;
+        let Some(filters) = Filters::from_words(words.as_bytes()) else {
+            return Ok(Vec::new());
+        };
+        self.exchange
+            .ask_each(|conversation| conversation.subscribe(filters, attributes.clone()))
+    }
+
+    /// Subscribes, and gets first what the broker keeps of the past, from `start` on: see `docs/protocol.md`, "The
+    /// past". Messages of the past come first for each filter ([`Message::is_past`]), then [`Delivery::Current`], and
+    /// then those that are new. Where topics keep messages, none is left out and each has a
+    /// [position](Message::position), from which a later connection can go on; [`Following`](crate::Following) does that.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::{Client, PastStart};
+    ///
+    /// let mut client = Client::connect(address)?;
+    /// client.follow(&["chat/#"], PastStart::Last(20))?;
+    /// client.publish("chat/lobby", "hello")?;
+    /// let message = client.next_message(None)?.expect("there is no timeout");
+    /// // This broker keeps nothing.
+    /// assert!(!message.is_past() && message.position().is_none());
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn follow(&mut self, filters: &[impl AsRef<str>], start: PastStart) -> Result<(), Error> {
+        let until_now = false;
+        self.subscribe_with(filters, &PastQuery { start, until_now }.attributes())
+    }
+
+    /// Asks for what the broker keeps of the past, from `start` on, and not for what is new: [`Delivery::End`] comes
+    /// behind it. It is one filter, because what comes before its answer takes memory.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::{Client, Delivery, PastStart};
+    /// use std::ops::ControlFlow;
+    ///
+    /// let mut client = Client::connect(address)?;
+    /// client.past("chat/#", PastStart::All)?;
+    /// let mut is_at_end = false;
+    /// while !is_at_end {
+    ///     let taken = client.take_ready(|delivery| {
+    ///         is_at_end |= matches!(delivery, Delivery::End { .. });
+    ///         ControlFlow::Continue(())
+    ///     })?;
+    ///     if taken == 0 {
+    ///         client.wait(None)?;
+    ///     }
+    /// }
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn past(&mut self, filter: &str, start: PastStart) -> Result<(), Error> {
+        let until_now = true;
+        self.subscribe_with(&[filter], &PastQuery { start, until_now }.attributes())
+    }
+
     /// Unsubscribes and waits for the answer. No further message for the subscription is delivered,
     /// apart from those that have arrived already.
     pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
@@ -374,15 +441,10 @@ impl Client {
         filters: &[impl AsRef<str>],
         request: impl FnOnce(&mut Conversation, Filters<'_>),
     ) -> Result<(), Error> {
-        let filters: Vec<&str> = filters.iter().map(AsRef::as_ref).collect();
-        for filter in &filters {
-            Filter::parse(filter).map_err(Error::BadFilter)?;
-        }
-        if filters.is_empty() {
+        let words = checked(filters)?;
+        let Some(filters) = Filters::from_words(words.as_bytes()) else {
             return Ok(());
-        }
-        let words = filters.join(" ");
-        let filters = Filters::from_words(words.as_bytes()).expect("a filter has no line end");
+        };
         self.exchange
             .ask(verb, |conversation| request(conversation, filters))
     }
@@ -522,6 +584,7 @@ impl Client {
     ///         match delivery {
     ///             Delivery::Message { payload, .. } => bytes += payload.unescape().len(),
     ///             Delivery::Gap { count } => eprintln!("{count} messages were dropped"),
+    ///             _ => {}
     ///         }
     ///         ControlFlow::Continue(())
     ///     })?;
@@ -586,6 +649,15 @@ impl Client {
             other => other,
         }
     }
+}
+
+/// Filters as a line has them; empty without any.
+fn checked(filters: &[impl AsRef<str>]) -> Result<String, Error> {
+    let filters: Vec<&str> = filters.iter().map(AsRef::as_ref).collect();
+    for filter in &filters {
+        Filter::parse(filter).map_err(Error::BadFilter)?;
+    }
+    Ok(filters.join(" "))
 }
 
 #[cfg(test)]

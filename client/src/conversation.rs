@@ -148,6 +148,10 @@ impl Conversation {
             };
             match Delivery::from_reply(reply) {
                 Ok(delivery) => {
+                    // It is an answer, too.
+                    if matches!(delivery, Delivery::Incomplete { .. }) {
+                        self.ledger.reply();
+                    }
                     if each(delivery).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }

@@ -190,10 +190,25 @@ impl Exchange {
         request: impl FnOnce(&mut Conversation),
     ) -> Result<(), Error> {
         self.conversation.ledger.take_refusal();
+        self.conversation.ledger.take_refused_filters();
         request(&mut self.conversation);
         self.wait_for(verb, |conversation| conversation.ledger.all_replied())?;
         let refusal = self.conversation.ledger.take_refusal();
         refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
+    }
+
+    /// Sends a SUBSCRIBE and waits for all its answers. Returns the refusals of filters.
+    pub(crate) fn ask_each(
+        &mut self,
+        request: impl FnOnce(&mut Conversation),
+    ) -> Result<Vec<Refusal>, Error> {
+        match self.ask(Verb::Subscribe, request) {
+            Err(Error::Refused(refusal)) if refusal.subject == "line" => {
+                Err(Error::Refused(refusal))
+            }
+            Ok(()) | Err(Error::Refused(_)) => Ok(self.conversation.ledger.take_refused_filters()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for the receipts of everything published so far; without receipts, until the broker has

@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     pongs: u64,
     /// The first refusal that has not been taken.
     refusal: Option<Refusal>,
+    /// Those of filters that have not been taken.
+    refused_filters: Vec<Refusal>,
     /// Why a subscription has ended that had been granted, if it has not been taken.
     withdrawn: Option<Refusal>,
     leaving: bool,
@@ -97,7 +99,7 @@ impl Ledger {
             | Reply::UnsubAck { .. }
             | Reply::WillAck { .. }
             | Reply::NameAck { .. }
-            | Reply::QuietAck => self.replied += 1,
+            | Reply::QuietAck => self.reply(),
             Reply::AuthAck { .. } => {
                 self.replied += 1;
                 self.is_known = true;
@@ -122,6 +124,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Counts an answer that is neither a receipt nor a refusal.
+    pub(crate) fn reply(&mut self) {
+        self.replied += 1;
+    }
+
     /// Takes what a PUBACK says about the level of the messages that it is the first to cover.
     fn take_level(&mut self, covered: u64, reached: Option<Reached>) {
         let refused = self.refused - self.refused_covered;
@@ -144,7 +151,11 @@ impl Ledger {
                 self.withdrawn.get_or_insert(refusal);
                 return Ok(());
             }
-            Subject::Subscribe(_) | Subject::Unsubscribe(_) => self.replied += 1,
+            Subject::Subscribe(_) => {
+                self.replied += 1;
+                self.refused_filters.push(refusal.clone());
+            }
+            Subject::Unsubscribe(_) => self.replied += 1,
             // The broker refused the whole line, so each of its filters is answered.
             Subject::Line => self.replied = self.asked,
         }
@@ -200,6 +211,11 @@ impl Ledger {
     /// The first refusal since this was last called.
     pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
         self.refusal.take()
+    }
+
+    /// The refusals of filters since this was last called.
+    pub(crate) fn take_refused_filters(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refused_filters)
     }
 
     /// How safe the messages are whose receipts have come since this was last called, see

@@ -36,6 +36,7 @@ mod conversation;
 mod credential;
 mod error;
 mod exchange;
+mod following;
 mod foreign;
 mod inbox;
 pub mod inquiry;
@@ -63,6 +64,7 @@ pub use answers::Answers;
 pub use client::{Account, Client};
 pub use credential::{Credential, Secret};
 pub use error::{Error, Refusal};
+pub use following::Following;
 pub use interrupt::Interrupt;
 pub use link::Woken;
 pub use message::{Delivery, Message};
@@ -75,8 +77,8 @@ pub use tls::{Distrust, Fingerprint, Tls, TlsError, TlsFailure, TlsOptions, TlsS
 pub use transport::Transport;
 
 pub use protocol::{
-    ACK, AckLevel, Attributes, BadAckLevel, BadAttribute, BadFilter, BadName, BadPosition,
-    BadTopic, Code, DecodeError, ERROR, Escaped, Filter, ID, Position, REPLY, RETAIN, RETAINED,
-    Reached, SLOW, StoreId, Topic, Verb, decode_spaces, decode_spaces_bytes, encode_spaces,
-    escape_spaces, is_harmless,
+    ACK, AckLevel, Attributes, BadAckLevel, BadAttribute, BadFilter, BadName, BadPast, BadPosition,
+    BadTopic, Code, DecodeError, ERROR, Escaped, Filter, ID, PAST, POSITION, PastQuery, PastStart,
+    Position, REPLY, RETAIN, RETAINED, Reached, SLOW, StoreId, Topic, Verb, decode_spaces,
+    decode_spaces_bytes, encode_spaces, escape_spaces, is_harmless,
 };

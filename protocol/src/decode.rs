@@ -14,6 +14,7 @@ use crate::escape::Escaped;
 use crate::filter::Filters;
 use crate::frame::{Credential, Reply, Request, Subject};
 use crate::name::Name;
+use crate::past::Incomplete;
 use crate::position::Position;
 use crate::topic::Topic;
 use crate::verb::Verb;
@@ -307,6 +308,7 @@ impl<'a> Reply<'a> {
             }
             Some(Verb::SubAck) => Ok(Self::SubAck {
                 filter: required(Verb::SubAck, rest)?,
+                incomplete: attributes.ok().and_then(|it| Incomplete::of(&it)),
             }),
             Some(Verb::UnsubAck) => Ok(Self::UnsubAck {
                 filter: required(Verb::UnsubAck, rest)?,
@@ -764,7 +766,18 @@ mod tests {
             },
             b"@level=disk;pos=k3f9.2:1042 PUBACK 3 12\n",
         );
-        check_reply(Reply::SubAck { filter: b"a/#" }, b"SUBACK a/#\n");
+        let suback = |incomplete| Reply::SubAck {
+            filter: b"a/#",
+            incomplete,
+        };
+        check_reply(suback(None), b"SUBACK a/#\n");
+        let incomplete = |oldest| suback(Some(Incomplete { oldest }));
+        check_reply(incomplete(None), b"@incomplete SUBACK a/#\n");
+        let oldest = Position::parse(b"k3f9.2:7").ok();
+        check_reply(
+            incomplete(oldest),
+            b"@incomplete;oldest=k3f9.2:7 SUBACK a/#\n",
+        );
         check_reply(Reply::UnsubAck { filter: b"a/#" }, b"UNSUBACK a/#\n");
         for (subject, word) in [
             (Subject::Publish(7), "publish:7"),
@@ -821,7 +834,11 @@ mod tests {
         // An earlier version wrote a bare LF after the token `a` CR, which decodes to `a`.
         check(Request::Ping { token: b"a\r" }, b"PING a\r\r\n");
         check_reply(Reply::Pong { token: b"\r" }, b"PONG \r\r\n");
-        check_reply(Reply::SubAck { filter: b"a\r" }, b"SUBACK a\r\r\n");
+        let suback = Reply::SubAck {
+            filter: b"a\r",
+            incomplete: None,
+        };
+        check_reply(suback, b"SUBACK a\r\r\n");
         let end = Reply::End {
             filter: b"a\r",
             position: None,

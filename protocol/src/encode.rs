@@ -77,7 +77,12 @@ impl Reply<'_> {
                 }
                 line(out, format_args!("{} {answered} {copies}\n", Verb::PubAck));
             }
-            Self::SubAck { filter } => word(out, Verb::SubAck, filter),
+            Self::SubAck { filter, incomplete } => {
+                if let Some(incomplete) = incomplete {
+                    before(out, &incomplete.attributes());
+                }
+                word(out, Verb::SubAck, filter);
+            }
             Self::UnsubAck { filter } => word(out, Verb::UnsubAck, filter),
             Self::WillAck { topic } => word(out, Verb::WillAck, topic),
             Self::NameAck { name } => word(out, Verb::NameAck, name),

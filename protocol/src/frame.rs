@@ -11,6 +11,7 @@ use crate::attributes::Attributes;
 use crate::escape::Escaped;
 use crate::filter::Filters;
 use crate::name::Name;
+use crate::past::Incomplete;
 use crate::position::Position;
 use crate::topic::Topic;
 use crate::verb::Verb;
@@ -120,10 +121,12 @@ pub enum Reply<'a> {
         /// How far those messages are kept, for a client that has asked with `ack`.
         reached: Option<Reached>,
     },
-    /// `SUBACK <filter>`.
+    /// `[@incomplete[;oldest=<position>] ]SUBACK <filter>`.
     SubAck {
         /// As the client spelt it.
         filter: &'a [u8],
+        /// That some of the past is not there that the SUBSCRIBE has asked for.
+        incomplete: Option<Incomplete>,
     },
     /// `UNSUBACK <filter>`. No message that this filter brings follows.
     UnsubAck {

@@ -38,7 +38,7 @@ pub use harmless::is_harmless;
 pub use message::MessageLine;
 pub use name::{BadName, Name};
 pub use overflow_policy::{BadOverflowPolicy, OverflowPolicy};
-pub use past::{BadPast, PastQuery, PastStart};
+pub use past::{BadPast, Incomplete, PastQuery, PastStart};
 pub use position::{BadPosition, Position, StoreId};
 pub use spaces::{decode_spaces, decode_spaces_bytes, encode_spaces, escape_spaces};
 pub use topic::{BadTopic, Topic};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::attributes::{Attributes, EACH, LAST, SINCE, UNTIL};
+use crate::attributes::{Attributes, EACH, INCOMPLETE, LAST, OLDEST, SINCE, UNTIL};
 use crate::limits::PAST_MESSAGES;
 use crate::position::Position;
 
@@ -35,6 +35,9 @@ pub struct PastQuery {
 }
 
 impl PastQuery {
+    /// Maximum number of messages that can be asked for.
+    pub const MOST: u64 = PAST_MESSAGES;
+
     /// Reads the attributes of a SUBSCRIBE; none if it does not ask for the past.
     pub fn of(attributes: &Attributes<'_>) -> Result<Option<Self>, BadPast> {
         let mut starts = Vec::new();
@@ -58,6 +61,64 @@ impl PastQuery {
             (&[start], until_now) => Ok(Some(Self { start, until_now })),
             _ => Err(BadPast::Several),
         }
+    }
+}
+
+impl PastQuery {
+    /// What a SUBSCRIBE asks with.
+    pub fn attributes(&self) -> Attributes<'static> {
+        let (key, value) = match self.start {
+            PastStart::Last(count) => (LAST, count.to_string()),
+            PastStart::Each(count) => (EACH, count.to_string()),
+            PastStart::After(position) => (SINCE, position.to_string()),
+            PastStart::Ago(seconds) => (SINCE, format!("{seconds}s")),
+            PastStart::At(time_ms) => (SINCE, format!("@{}", time_ms / 1000)),
+            PastStart::All => (SINCE, "start".to_owned()),
+            PastStart::Now => (SINCE, "now".to_owned()),
+        };
+        let mut attributes = Attributes::default();
+        let mut push = |key, value: &str| {
+            let pushed = attributes.push(key, value.as_bytes());
+            pushed.expect("it is a key");
+        };
+        push(key, &value);
+        if self.until_now {
+            push(UNTIL, "now");
+        }
+        attributes
+    }
+}
+
+impl PastStart {
+    /// Reads the value of `since`.
+    pub fn since(value: &[u8]) -> Result<Self, BadPast> {
+        since(value)
+    }
+}
+
+/// Some of the past is not there that was asked for: messages have been removed, or the position is of another store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Where that begins which is there; none if these topics keep nothing.
+    pub oldest: Option<Position>,
+}
+
+impl Incomplete {
+    /// Reads the attributes of a SUBACK.
+    pub fn of(attributes: &Attributes<'_>) -> Option<Self> {
+        let oldest = attributes.get(OLDEST);
+        let oldest = oldest.and_then(|oldest| Position::parse(&oldest).ok());
+        attributes.contains(INCOMPLETE).then_some(Self { oldest })
+    }
+
+    pub(crate) fn attributes(self) -> Attributes<'static> {
+        let mut attributes = Attributes::default();
+        attributes.push_flag(INCOMPLETE).expect("it is a key");
+        if let Some(oldest) = self.oldest {
+            let pushed = attributes.push(OLDEST, oldest.to_string().as_bytes());
+            pushed.expect("it is a key");
+        }
+        attributes
     }
 }
 
@@ -153,11 +214,12 @@ mod tests {
             ("since=start", PastStart::All),
             ("since=now", PastStart::Now),
         ] {
-            let until_now = false;
-            assert_eq!(asked(word), Ok(Some(PastQuery { start, until_now })));
-            let until_now = true;
-            let word = format!("until=now;{word}");
-            assert_eq!(asked(&word), Ok(Some(PastQuery { start, until_now })));
+            for until_now in [false, true] {
+                let query = PastQuery { start, until_now };
+                let word = format!("{word}{}", if until_now { ";until=now" } else { "" });
+                assert_eq!(asked(&word), Ok(Some(query)));
+                assert_eq!(PastQuery::of(&query.attributes()), Ok(Some(query)));
+            }
         }
         assert_eq!(asked("slow=latest"), Ok(None));
     }

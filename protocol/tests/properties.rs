@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::limits::{LINE_BYTES, TOPIC_BYTES, TOPIC_LEVELS};
 use protocol::{
-    AckLevel, Attributes, Credential, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Name,
-    Reached, Reply, Request, Step, Subject, Topic, Verb, decode_spaces, encode_spaces,
-    escape_spaces,
+    AckLevel, Attributes, Credential, DecodeError, Decoder, Escaped, Filter, Filters, Framer,
+    Incomplete, Name, Reached, Reply, Request, Step, Subject, Topic, Verb, decode_spaces,
+    encode_spaces, escape_spaces,
 };
 
 /// The next frame of a decoder, as text that outlives its buffer.
@@ -311,7 +311,14 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
                 position: None,
             }),
         },
-        Reply::SubAck { filter },
+        Reply::SubAck {
+            filter,
+            incomplete: None,
+        },
+        Reply::SubAck {
+            filter,
+            incomplete: Some(Incomplete { oldest: None }),
+        },
         Reply::UnsubAck { filter },
         Reply::WillAck { topic: filter },
         Reply::NameAck { name: filter },

@@ -230,6 +230,8 @@ impl Recorder {
                 self.missed += count;
                 recording::write_gap(&mut self.out, offset, *count)
             }
+            // It does not ask for the past.
+            Delivery::Incomplete { .. } | Delivery::Current { .. } | Delivery::End { .. } => Ok(()),
             Delivery::Message {
                 topic,
                 payload,

@@ -1,11 +1,12 @@
 //! Prints messages to standard output: filters, counts and flushes.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use client::{Delivery, Filter, RETAINED, Topic, decode_spaces, encode_spaces};
+use client::{Delivery, Filter, Position, RETAINED, Topic, decode_spaces, encode_spaces};
 
 use super::arrived::Arrived;
 use super::style::Style;
@@ -66,6 +67,15 @@ impl<'a, W: Write> Printer<'a, W> {
     pub(crate) fn print(&mut self, delivery: &Delivery<'_>) -> io::Result<ControlFlow<()>> {
         match delivery {
             Delivery::Gap { count } => self.print_gap(*count),
+            Delivery::Incomplete { filter, oldest } => {
+                self.tell_incomplete(filter.as_str(), *oldest)?;
+                Ok(self.flow())
+            }
+            Delivery::Current { .. } => {
+                self.tell(format_args!("client: what follows is new"))?;
+                Ok(self.flow())
+            }
+            Delivery::End { .. } => Ok(self.flow()),
             Delivery::Message {
                 topic,
                 payload,
@@ -106,16 +116,27 @@ impl<'a, W: Write> Printer<'a, W> {
         if self.style.write_gap(&mut self.out, count)? {
             return Ok(());
         }
-        // The notice must appear after the messages before the gap.
-        self.out.flush()?;
         let were = if count == 1 {
             "message was"
         } else {
             "messages were"
         };
-        say(format_args!(
+        self.tell(format_args!(
             "client: {count} {were} dropped here because this client was too slow"
-        ));
+        ))
+    }
+
+    fn tell_incomplete(&mut self, filter: &str, oldest: Option<Position>) -> io::Result<()> {
+        if self.style.write_incomplete(&mut self.out, oldest)? {
+            return Ok(());
+        }
+        self.tell(format_args!("client: {}", incomplete(filter, oldest)))
+    }
+
+    /// Tells something on standard error, after the messages before it.
+    fn tell(&mut self, notice: fmt::Arguments<'_>) -> io::Result<()> {
+        self.out.flush()?;
+        say(notice);
         Ok(())
     }
 
@@ -127,6 +148,16 @@ impl<'a, W: Write> Printer<'a, W> {
     /// Flushes the buffer.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// Says that not all of the past is there that was asked for.
+fn incomplete(filter: &str, oldest: Option<Position>) -> String {
+    match oldest {
+        Some(oldest) => format!(
+            "messages on {filter} may be missing here; the broker keeps those from {oldest} on"
+        ),
+        None => format!("messages on {filter} may be missing here; the broker keeps none of them"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The output styles.
 
+use std::fmt;
 use std::io::{self, Write};
 
 #[cfg(test)]
 use client::Attributes;
+use client::Position;
 
 use super::arrived::Arrived;
 use super::format::Format;
@@ -49,8 +51,25 @@ impl Style {
 
     /// Prints a gap, if the style has a form for it; returns whether it has.
     pub(crate) fn write_gap(&self, out: &mut impl Write, count: u64) -> io::Result<bool> {
+        self.write_notice(out, format_args!("{{\"gap\":{count}}}"))
+    }
+
+    /// The same for the past of which some is not there.
+    pub(crate) fn write_incomplete(
+        &self,
+        out: &mut impl Write,
+        oldest: Option<Position>,
+    ) -> io::Result<bool> {
+        let oldest = oldest.map_or("null".to_owned(), |oldest| format!("\"{oldest}\""));
+        self.write_notice(
+            out,
+            format_args!("{{\"incomplete\":{{\"oldest\":{oldest}}}}}"),
+        )
+    }
+
+    fn write_notice(&self, out: &mut impl Write, json: fmt::Arguments<'_>) -> io::Result<bool> {
         match self {
-            Self::Json => writeln!(out, "{{\"gap\":{count}}}").map(|()| true),
+            Self::Json => writeln!(out, "{json}").map(|()| true),
             Self::Human
             | Self::Terminal
             | Self::Text
@@ -92,10 +111,21 @@ mod tests {
     }
 
     #[test]
-    fn only_json_has_a_place_for_a_gap() {
+    fn only_json_has_a_place_for_what_is_missing() {
         let mut out = Vec::new();
         assert!(Style::Json.write_gap(&mut out, 12).expect("room"));
         assert!(!Style::Raw.write_gap(&mut out, 12).expect("room"));
         assert_eq!(out, b"{\"gap\":12}\n");
+        out.clear();
+        let oldest = Position::parse(b"k3f9.2:7").ok();
+        assert!(
+            Style::Json
+                .write_incomplete(&mut out, oldest)
+                .expect("room")
+        );
+        assert!(Style::Json.write_incomplete(&mut out, None).expect("room"));
+        let expected =
+            "{\"incomplete\":{\"oldest\":\"k3f9.2:7\"}}\n{\"incomplete\":{\"oldest\":null}}\n";
+        assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 }

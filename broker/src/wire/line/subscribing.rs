@@ -1,8 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use protocol::{
-    Attributes, Code, Filters, INCOMPLETE, OLDEST, OverflowPolicy, PastQuery, PastStart, Position,
-    Reply, SLOW, Subject,
+    Attributes, Code, Filters, Incomplete, OverflowPolicy, PastQuery, PastStart, Position, Reply,
+    SLOW, Subject,
 };
 
 use super::refusals::{not_read, not_subscribed, refusal};
@@ -36,7 +36,7 @@ impl LineConversation<'_, '_> {
             .subscribe(filters.iter(), slow, |answering, word, subscribed| {
                 let answers = &mut answering.answers;
                 match subscribed {
-                    Ok(()) => Reply::SubAck { filter: word }.encode(answers),
+                    Ok(()) => suback(answers, word, None),
                     Err(why) => {
                         let (code, text) = not_subscribed(why);
                         refusal(answers, code, Subject::Subscribe(word), &text);
@@ -146,10 +146,6 @@ impl FollowAnswers for FilterAnswers<'_> {
 
 /// Answers a filter, and says so if some of what was asked for is not there.
 fn suback(out: &mut Vec<u8>, filter: &[u8], incomplete: Option<IncompletePast>) {
-    if let Some(IncompletePast { oldest }) = incomplete {
-        let oldest = oldest.map(|oldest| format!(";{OLDEST}={oldest}"));
-        let oldest = oldest.unwrap_or_default();
-        out.extend_from_slice(format!("@{INCOMPLETE}{oldest} ").as_bytes());
-    }
-    Reply::SubAck { filter }.encode(out);
+    let incomplete = incomplete.map(|IncompletePast { oldest }| Incomplete { oldest });
+    Reply::SubAck { filter, incomplete }.encode(out);
 }

@@ -173,6 +173,10 @@ impl Room {
     /// Handles a delivery; returns its effects in order.
     pub(crate) fn hear(&mut self, delivery: &Delivery<'_>) -> Vec<RoomEvent> {
         let (topic, payload, attributes) = match delivery {
+            // The chat does not ask for the past.
+            Delivery::Incomplete { .. } | Delivery::Current { .. } | Delivery::End { .. } => {
+                return Vec::new();
+            }
             Delivery::Gap { count } => {
                 let missed = match count {
                     1 => "1 message was missed here".to_owned(),

@@ -99,6 +99,8 @@ impl Responder {
             )),
             // A retained message was published before this subscription and is not a request.
             Delivery::Message { attributes, .. } if attributes.contains(RETAINED) => {}
+            // It does not ask for the past.
+            Delivery::Incomplete { .. } | Delivery::Current { .. } | Delivery::End { .. } => {}
             Delivery::Message {
                 topic,
                 payload,
