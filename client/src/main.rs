@@ -19,6 +19,7 @@ mod lines;
 mod listing;
 mod order;
 mod output;
+mod past_flags;
 mod reconnect;
 mod server;
 mod stderr;

@@ -19,8 +19,18 @@ pub(crate) struct Pauses {
     next: Duration,
     /// Told before the reason of the first pause.
     lost: &'static str,
-    /// Told when there is a connection again.
-    regained: &'static str,
+    /// Told when there is a connection again, unless the caller does.
+    regained: Option<&'static str>,
+}
+
+const REGAINED: &str = "connected again; messages may have been missed meanwhile";
+
+/// What a follower is told that has a connection again, and maybe goes on where it lost the one before.
+pub(crate) fn regained(is_resumed: bool) -> &'static str {
+    match is_resumed {
+        true => "connected again; messages on topics that keep none may have been missed meanwhile",
+        false => REGAINED,
+    }
 }
 
 impl Pauses {
@@ -28,14 +38,22 @@ impl Pauses {
         Self {
             next: FIRST_PAUSE,
             lost: "lost the broker: ",
-            regained: "connected again; messages may have been missed meanwhile",
+            regained: Some(REGAINED),
         }
     }
 
     /// The pauses of a client that only publishes.
     pub(crate) fn of_publisher() -> Self {
         Self {
-            regained: "connected again; going on with the first message without a receipt",
+            regained: Some("connected again; going on with the first message without a receipt"),
+            ..Self::new()
+        }
+    }
+
+    /// The pauses of a client that says itself when there is a connection again.
+    pub(crate) fn of_follower() -> Self {
+        Self {
+            regained: None,
             ..Self::new()
         }
     }
@@ -79,7 +97,7 @@ impl Pauses {
             }
             match connect() {
                 Ok(client) => {
-                    tell(self.regained.to_owned());
+                    self.regained.map(str::to_owned).map(&mut tell);
                     return Ok(Some(client));
                 }
                 Err(error) if is_worth_another_try(&error) => reason = error.to_string(),
@@ -101,7 +119,7 @@ pub(crate) fn first<T>(
         Err(error) if waits && is_worth_another_try(&error) => {
             let mut pauses = Pauses {
                 lost: "",
-                regained: "connected",
+                regained: Some("connected"),
                 ..Pauses::new()
             };
             let tell = |text| say(format_args!("client: {text}"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use client::{Client, Error, Publisher, RETAIN, RETAINED, Receipt, Topic};
+use client::{Client, Error, PAST, POSITION, Publisher, RETAIN, RETAINED, Receipt, Topic};
 use command_line::recording::{RecordedEvent, RecordedLine};
 
 use crate::exit::{self, Exit, Failure, Stop};
@@ -224,6 +224,10 @@ impl Player<'_> {
                 attributes,
             } => (format!("{}{topic}", self.prefix), payload, attributes),
         };
+        // The broker that it is played to gives positions of its own.
+        if [POSITION, PAST].iter().any(|key| attributes.contains(key)) {
+            attributes = attributes.without(&[POSITION, PAST]);
+        }
         Topic::parse(&topic).map_err(|bad| PlayFailure::Line(bad.to_string()))?;
         if attributes.contains(RETAINED) {
             attributes = attributes.without(&[RETAINED, RETAIN]);

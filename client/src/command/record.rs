@@ -7,13 +7,14 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use client::{Client, Delivery, Error, Interrupt};
+use client::{Client, Delivery, Error, Following, Interrupt, PastStart};
 use command_line::recording;
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
-use crate::reconnect::Pauses;
+use crate::output::incomplete;
+use crate::reconnect::{Pauses, regained};
 use crate::server::ServerArguments;
 use crate::stderr::say;
 use crate::units::{bytes, messages};
@@ -69,9 +70,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let interrupt = interruption.interrupt();
+    let following = Following::new(&arguments.filters, PastStart::Now);
+    let mut following = following.map_err(|why| Failure::new(Exit::Usage, FAILED, why))?;
     let subscribed = arguments
         .server
-        .first(interrupt, || arguments.subscribe(interrupt));
+        .first(interrupt, || arguments.subscribe(interrupt, &mut following));
     let client = match subscribed {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),
@@ -88,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         recorded: 0,
         missed: 0,
         left: arguments.count,
+        following,
     };
     let followed = follow(arguments, client, interruption.interrupt(), &mut recorder);
     recorder.tell();
@@ -151,9 +155,9 @@ impl Arguments {
         }
     }
 
-    fn subscribe(&self, interrupt: &Interrupt) -> Result<Client, Error> {
+    fn subscribe(&self, interrupt: &Interrupt, following: &mut Following) -> Result<Client, Error> {
         let mut client = self.server.connect(interrupt)?;
-        client.subscribe_all(&self.filters)?;
+        following.subscribe(&mut client)?;
         Ok(client)
     }
 }
@@ -168,7 +172,7 @@ fn follow(
     let deadline = arguments
         .duration
         .and_then(|time| recorder.began.checked_add(time));
-    let mut pauses = Pauses::new();
+    let mut pauses = Pauses::of_follower();
     loop {
         let start = Instant::now();
         let recorded = recorder.record(&mut client, deadline);
@@ -179,12 +183,14 @@ fn follow(
             end => return end.map(|()| Exit::Done),
         };
         pauses.connection_held(start.elapsed());
-        let again = || arguments.subscribe(interrupt);
+        let again = || arguments.subscribe(interrupt, &mut recorder.following);
         let tell = |text| say(format_args!("client: {text}"));
         client = match pauses.reconnect(&lost, interrupt, deadline, again, tell)? {
             Some(client) => client,
             None => return Ok(Exit::Done),
         };
+        let is_resumed = recorder.following.is_resumed();
+        say(format_args!("client: {}", regained(is_resumed)));
     }
 }
 
@@ -197,6 +203,8 @@ struct Recorder {
     missed: u64,
     /// How many more messages to record; `None` for all.
     left: Option<u64>,
+    /// What has been recorded, so that nothing is missing or there twice when the connection was lost.
+    following: Following,
 }
 
 impl Recorder {
@@ -224,14 +232,21 @@ impl Recorder {
     }
 
     fn write(&mut self, delivery: &Delivery<'_>) -> io::Result<()> {
+        if !self.following.take(delivery) {
+            return Ok(());
+        }
         let offset = self.began.elapsed();
         match delivery {
             Delivery::Gap { count } => {
                 self.missed += count;
                 recording::write_gap(&mut self.out, offset, *count)
             }
-            // It does not ask for the past.
-            Delivery::Incomplete { .. } | Delivery::Current { .. } | Delivery::End { .. } => Ok(()),
+            Delivery::Incomplete { filter, oldest } => {
+                let missing = incomplete(filter.as_str(), *oldest);
+                say(format_args!("client: {missing}"));
+                Ok(())
+            }
+            Delivery::Current { .. } | Delivery::End { .. } => Ok(()),
             Delivery::Message {
                 topic,
                 payload,

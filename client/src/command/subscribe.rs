@@ -6,13 +6,14 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use client::{Attributes, Error, Filter, Interrupt, SLOW};
+use client::{Attributes, Error, Filter, Following, Interrupt, PastStart, SLOW};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::output::{Format, Hiding, Printer, Style};
-use crate::reconnect::Pauses;
+use crate::past_flags::PastFlags;
+use crate::reconnect::{Pauses, regained};
 use crate::stderr::say;
 use crate::value;
 use crate::wire::{MORE_HELP, Target, Wire, WireArguments};
@@ -22,8 +23,7 @@ const FAILED: &str = "subscribing failed";
 const EXAMPLES: &str = "\
 Examples:
   client subscribe 'sensors/#' -T sensors/attic    all except one
-  client subscribe -o json '#' | jq .payload
-  client subscribe --slow latest 'weather/#'       only the newest, if too slow
+  client subscribe --last 20 -o json 'chat/#' | jq .payload
   client subscribe -C 1 -W 5 -o raw door           one message, within 5 s
   client subscribe -s mqtt://ann@localhost -q 2 '#'
 ";
@@ -56,8 +56,11 @@ pub(crate) struct Arguments {
     /// Hide retained messages
     #[arg(long)]
     no_retained: bool,
-    /// If too slow: drop-oldest, drop-newest, latest, block
+    #[command(flatten)]
+    past: PastFlags,
+    /// If slow: drop-oldest, drop-newest, latest, block
     #[arg(long, value_enum, value_name = "CHOICE", hide_possible_values = true)]
+    #[arg(conflicts_with = "beginning")]
     slow: Option<OverflowPolicy>,
     /// End when the connection is lost
     #[arg(long)]
@@ -120,8 +123,30 @@ impl Arguments {
         Printer::to_stdout(style, hiding, self.count)
     }
 
-    fn subscribe(&self, target: &Target, interrupt: &Interrupt) -> Result<Wire, Error> {
+    /// What is remembered over all connections; none if each is a subscriber as any other.
+    fn following(&self) -> Result<Option<Following>, Error> {
+        // What a slow subscriber does not get is dropped on purpose, and an MQTT broker has sessions for this.
+        if self.slow.is_some() || self.server.0.is_mqtt() {
+            return Ok(None);
+        }
+        let start = self.past.start().unwrap_or(PastStart::Now);
+        match self.past.until_now {
+            true => Following::until_now(&self.filters, start).map(Some),
+            false => Following::new(&self.filters, start).map(Some),
+        }
+    }
+
+    fn subscribe(
+        &self,
+        target: &Target,
+        interrupt: &Interrupt,
+        following: Option<&mut Following>,
+    ) -> Result<Wire, Error> {
         let mut wire = target.connect(interrupt)?;
+        if let Some(following) = following {
+            wire.follow(following)?;
+            return Ok(wire);
+        }
         let mut attributes = Attributes::default();
         if let Some(slow) = self.slow {
             let pushed = attributes.push(SLOW, slow.as_str().as_bytes());
@@ -137,6 +162,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let why = "--slow is for the line protocol; MQTT has no such option";
         return Err(Failure::new(Exit::Usage, FAILED, why));
     }
+    let checked = arguments
+        .past
+        .check(&arguments.filters, arguments.server.0.is_mqtt());
+    checked.map_err(|why| Failure::new(Exit::Usage, FAILED, why))?;
     if matches!(arguments.output, Output::Raw) {
         exit::check_raw(arguments.force, FAILED)?;
     }
@@ -147,8 +176,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let (target, interrupt) = (&arguments.server.0, interruption.interrupt());
     let timeout = arguments.timeout;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let following = arguments.following();
+    let mut following = following.map_err(|why| Failure::new(Exit::Usage, FAILED, why))?;
     let subscribed = target.first(interrupt, deadline, || {
-        arguments.subscribe(target, interrupt)
+        arguments.subscribe(target, interrupt, following.as_mut())
     });
     let wire = match subscribed {
         Ok(Some(wire)) => wire,
@@ -159,58 +190,91 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         "subscribing on {}",
         arguments.filters.join(", ")
     ));
-    follow(arguments, wire, interrupt, deadline, &mut printer)
+    let mut subscriber = Subscriber {
+        arguments,
+        interrupt,
+        deadline,
+        following,
+    };
+    subscriber
+        .follow(wire, &mut printer)
         .or_else(|stop| interruption.end(stop, "client"))
 }
 
-/// Prints, and reconnects when the connection is lost.
-fn follow(
-    arguments: &Arguments,
-    mut wire: Wire,
-    interrupt: &Interrupt,
+/// What is the same over all connections.
+struct Subscriber<'a> {
+    arguments: &'a Arguments,
+    interrupt: &'a Interrupt,
     deadline: Option<Instant>,
-    printer: &mut Printer<'_, File>,
-) -> Result<Exit, Stop> {
-    let mut pauses = Pauses::new();
-    loop {
-        let start = Instant::now();
-        let printed = print_all(&mut wire, printer, deadline);
-        // Flushes before any return.
-        printer.flush()?;
-        let lost = match printed {
-            Err(Stop::Connection(lost)) if lost.is_disconnect() && !arguments.no_retry => lost,
-            end => {
-                wire.close();
-                return end;
-            }
-        };
-        pauses.connection_held(start.elapsed());
-        let again = || arguments.subscribe(&arguments.server.0.again(), interrupt);
-        let tell = |text| say(format_args!("client: {text}"));
-        wire = match pauses.reconnect(&lost, interrupt, deadline, again, tell)? {
-            Some(wire) => wire,
-            None => return Ok(Exit::TimedOut),
-        };
-    }
+    following: Option<Following>,
 }
 
-/// Prints the deliveries of one connection.
-fn print_all(
-    wire: &mut Wire,
-    printer: &mut Printer<'_, File>,
-    deadline: Option<Instant>,
-) -> Result<Exit, Stop> {
-    loop {
-        let taken = wire.print_ready(printer)?;
-        if printer.is_done() {
-            return Ok(Exit::Done);
-        }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return Ok(Exit::TimedOut);
-        }
-        if taken == 0 {
+impl Subscriber<'_> {
+    /// Prints, and reconnects when the connection is lost.
+    fn follow(&mut self, mut wire: Wire, printer: &mut Printer<'_, File>) -> Result<Exit, Stop> {
+        let mut pauses = Pauses::of_follower();
+        loop {
+            let start = Instant::now();
+            let printed = self.print_all(&mut wire, printer);
+            // Flushes before any return.
             printer.flush()?;
+            let lost = match printed {
+                Err(Stop::Connection(lost)) if lost.is_disconnect() && !self.arguments.no_retry => {
+                    lost
+                }
+                end => {
+                    wire.close();
+                    return end;
+                }
+            };
+            pauses.connection_held(start.elapsed());
+            let target = self.arguments.server.0.again();
+            let again = || {
+                let following = self.following.as_mut();
+                self.arguments.subscribe(&target, self.interrupt, following)
+            };
+            let tell = |text| say(format_args!("client: {text}"));
+            let found = pauses.reconnect(&lost, self.interrupt, self.deadline, again, tell)?;
+            wire = match found {
+                Some(wire) => wire,
+                None => return Ok(Exit::TimedOut),
+            };
+            let is_resumed = self.following.as_ref().is_some_and(Following::is_resumed);
+            say(format_args!("client: {}", regained(is_resumed)));
+        }
+    }
+
+    /// Prints the deliveries of one connection.
+    fn print_all(
+        &mut self,
+        wire: &mut Wire,
+        printer: &mut Printer<'_, File>,
+    ) -> Result<Exit, Stop> {
+        loop {
+            let taken = wire.print_ready(printer, self.following.as_mut())?;
+            if printer.is_done() {
+                return Ok(Exit::Done);
+            }
+            let now = Instant::now();
+            let left = self
+                .deadline
+                .map(|deadline| deadline.saturating_duration_since(now));
+            if left == Some(Duration::ZERO) {
+                return Ok(Exit::TimedOut);
+            }
+            if taken > 0 {
+                continue;
+            }
+            printer.flush()?;
+            if let Some(following) = &mut self.following {
+                if following.has_ended() {
+                    return Ok(Exit::Done);
+                }
+                // Some of it has arrived already.
+                if wire.go_on(following)? {
+                    continue;
+                }
+            }
             wire.wait(left)?;
         }
     }

@@ -9,5 +9,5 @@ mod style;
 pub(crate) use arrived::Arrived;
 pub(crate) use command_line::json;
 pub(crate) use format::Format;
-pub(crate) use printer::{Hiding, Printer};
+pub(crate) use printer::{Hiding, Printer, incomplete};
 pub(crate) use style::Style;

@@ -152,7 +152,7 @@ impl<'a, W: Write> Printer<'a, W> {
 }
 
 /// Says that not all of the past is there that was asked for.
-fn incomplete(filter: &str, oldest: Option<Position>) -> String {
+pub(crate) fn incomplete(filter: &str, oldest: Option<Position>) -> String {
     match oldest {
         Some(oldest) => format!(
             "messages on {filter} may be missing here; the broker keeps those from {oldest} on"

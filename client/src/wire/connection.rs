@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use client::mqtt::{self, Qos, Session};
-use client::{Attributes, Client, Error, Publisher, Receipt, decode_spaces};
+use client::{Attributes, Client, Error, Following, Publisher, Receipt, decode_spaces};
 
 use crate::exit::Stop;
 use crate::output::{Arrived, Printer};
@@ -54,8 +54,28 @@ impl Wire {
         }
     }
 
-    /// Prints what has arrived; returns how many deliveries.
-    pub(crate) fn print_ready(&mut self, printer: &mut Printer<'_, File>) -> Result<usize, Stop> {
+    /// Subscribes so that a later connection goes on where this one ends. Only in the line protocol.
+    pub(crate) fn follow(&mut self, following: &mut Following) -> Result<(), Error> {
+        match self {
+            Self::Line(client) => following.subscribe(client),
+            Self::Mqtt(..) => Ok(()),
+        }
+    }
+
+    /// See [`Following::go_on`].
+    pub(crate) fn go_on(&mut self, following: &mut Following) -> Result<bool, Error> {
+        match self {
+            Self::Line(client) => following.go_on(client),
+            Self::Mqtt(..) => Ok(false),
+        }
+    }
+
+    /// Prints what has arrived, of a follower what is news; returns how many deliveries there were.
+    pub(crate) fn print_ready(
+        &mut self,
+        printer: &mut Printer<'_, File>,
+        following: Option<&mut Following>,
+    ) -> Result<usize, Stop> {
         let mut printed = Ok(());
         let mut note = |flow: io::Result<ControlFlow<()>>| {
             flow.unwrap_or_else(|error| {
@@ -64,7 +84,13 @@ impl Wire {
             })
         };
         let taken = match self {
-            Self::Line(client) => client.take_ready(|delivery| note(printer.print(&delivery))),
+            Self::Line(client) => match following {
+                Some(following) => client.take_ready(|delivery| match following.take(&delivery) {
+                    true => note(printer.print(&delivery)),
+                    false => ControlFlow::Continue(()),
+                }),
+                None => client.take_ready(|delivery| note(printer.print(&delivery))),
+            },
             Self::Mqtt(session, _) => session.take_ready(|delivery| {
                 note(match delivery {
                     mqtt::Delivery::Gap { count } => printer.print_gap(count),

@@ -36,7 +36,7 @@ fn a_timeout_has_the_code_of_timeout() {
     let broker = ScriptedBroker::start();
     let run = Run::start(&broker, "subscribe a -W 50ms");
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.expect("@since=now SUBSCRIBE a").say("SUBACK a");
     run.end().expect(124, "");
 }
 
@@ -44,7 +44,10 @@ fn a_timeout_has_the_code_of_timeout() {
 fn a_timeout_holds_while_the_broker_is_away() {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, "subscribe a -W 300ms");
-    broker.accept().expect("SUBSCRIBE a").say("SUBACK a");
+    broker
+        .accept()
+        .expect("@since=now SUBSCRIBE a")
+        .say("SUBACK a");
     assert_eq!(run.said(), "subscribing on a");
     drop(broker);
     assert_eq!(run.end().code, Some(124));
@@ -56,7 +59,7 @@ fn an_interrupted_subscriber_prints_what_it_has() {
         let broker = ScriptedBroker::start();
         let mut run = Run::start(&broker, "subscribe a");
         let mut peer = broker.accept();
-        peer.expect("SUBSCRIBE a").say("SUBACK a");
+        peer.expect("@since=now SUBSCRIBE a").say("SUBACK a");
         peer.send(b"MESSAGE a 1\nMESSAGE a 2\n");
         assert_eq!(run.line(), "a: 1");
         run.signal(signal);
@@ -77,7 +80,7 @@ fn a_hang_up_that_is_ignored_stays_so() {
     shell.env("BROKER_URL", broker.address().to_string());
     let mut run = Run::spawn(&mut shell);
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.expect("@since=now SUBSCRIBE a").say("SUBACK a");
     assert_eq!(run.said(), "subscribing on a");
     run.signal(Signal::HUP);
     peer.say("MESSAGE a 1");
@@ -88,7 +91,10 @@ fn a_hang_up_that_is_ignored_stays_so() {
 fn an_interrupted_search_for_the_broker_ends_at_once() {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, "subscribe a");
-    broker.accept().expect("SUBSCRIBE a").say("SUBACK a");
+    broker
+        .accept()
+        .expect("@since=now SUBSCRIBE a")
+        .say("SUBACK a");
     drop(broker);
     while !run.said().contains("no broker at") {}
     run.signal(Signal::INT);
@@ -141,7 +147,9 @@ fn a_recording_is_not_lost_to_another_one() {
     let broker = ScriptedBroker::start();
     let run = Run::start(&broker, &format!("record a -C 1 -o {path} --force"));
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a").say("SUBACK a").say("MESSAGE a");
+    peer.expect("@since=now SUBSCRIBE a")
+        .say("SUBACK a")
+        .say("MESSAGE a");
     run.end().expect(0, "recorded 1 message");
     assert!(kept().starts_with("{\"offset_us\":"), "{}", kept());
 }
@@ -154,7 +162,7 @@ fn publish_and_subscribe_have_short_names() {
     run.end().expect(0, "");
     let run = Run::start(&broker, "sub a -C 1");
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a")
+    peer.expect("@since=now SUBSCRIBE a")
         .say("SUBACK a")
         .say("MESSAGE a 1");
     run.end().expect_out("a: 1\n");
@@ -165,7 +173,7 @@ fn a_reader_that_goes_away_is_a_quiet_end_without_another_message() {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, "subscribe a");
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a")
+    peer.expect("@since=now SUBSCRIBE a")
         .say("SUBACK a")
         .say("MESSAGE a 1");
     assert_eq!(run.line(), "a: 1");
@@ -202,7 +210,7 @@ fn output_that_does_not_fit_anywhere_is_a_failure() {
         .stderr(std::process::Stdio::piped())
         .spawn();
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a")
+    peer.expect("@since=now SUBSCRIBE a")
         .say("SUBACK a")
         .say("MESSAGE a 1");
     let output = child.and_then(|child| child.wait_with_output());

@@ -186,7 +186,7 @@ fn all_bytes_survive_from_a_file_to_a_raw_subscriber() {
     publishing.end().expect_out(SUCCESS);
     let subscribing = Run::start(&broker, "subscribe b -C 1 -o raw");
     let mut subscriber = broker.accept();
-    subscriber.expect("SUBSCRIBE b").say("SUBACK b");
+    subscriber.expect("@since=now SUBSCRIBE b").say("SUBACK b");
     line[..7].copy_from_slice(b"MESSAGE");
     subscriber.send(&line).say("");
     assert_eq!(subscribing.end().out, bytes);

@@ -145,14 +145,17 @@ fn a_broker_that_comes_back_at_its_path_is_found_again() {
     let broker = ScriptedBroker::at_path(&path);
     let arguments = format!("subscribe a -C 1 -s unix:{}", path.display());
     let mut run = Run::spawn(&mut command(&arguments));
-    broker.accept().expect("SUBSCRIBE a").say("SUBACK a");
+    broker
+        .accept()
+        .expect("@since=now SUBSCRIBE a")
+        .say("SUBACK a");
     drop(broker);
     assert_eq!(run.said(), "subscribing on a");
     assert!(run.said().contains("trying again in"));
     fs::remove_file(&path).expect("the socket");
     let broker = ScriptedBroker::at_path(&path);
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a")
+    peer.expect("@since=now SUBSCRIBE a")
         .say("SUBACK a")
         .say("MESSAGE a x");
     run.end().expect_out("a: x\n");
@@ -270,9 +273,13 @@ fn schemes_of_others_are_refused_in_words() {
 fn the_first_connection_can_wait_for_the_broker() {
     for (arguments, asks, says) in [
         ("publish a x", "PUBLISH a x", "PUBACK 1 1"),
-        ("subscribe a -W 1s", "SUBSCRIBE a", "SUBACK a"),
+        ("subscribe a -W 1s", "@since=now SUBSCRIBE a", "SUBACK a"),
         ("ping -C 1", "PING 1", "PONG 1"),
-        ("record a --duration 1s", "SUBSCRIBE a", "SUBACK a"),
+        (
+            "record a --duration 1s",
+            "@since=now SUBSCRIBE a",
+            "SUBACK a",
+        ),
         ("reply a x -C 1", "SUBSCRIBE a", "SUBACK a"),
     ] {
         let place = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -304,7 +311,7 @@ fn the_first_connection_can_wait_for_the_broker() {
 fn a_client_says_who_it_is_before_anything_else() {
     for (arguments, asks, says) in [
         ("publish a x", "PUBLISH a x", "PUBACK 1 1"),
-        ("subscribe a -W 100ms", "SUBSCRIBE a", "SUBACK a"),
+        ("subscribe a -W 100ms", "@since=now SUBSCRIBE a", "SUBACK a"),
         ("ping -C 1", "PING 1", "PONG 1"),
     ] {
         let broker = ScriptedBroker::start();
@@ -356,7 +363,7 @@ fn a_client_that_is_refused_ends_with_the_text_of_the_broker() {
         ),
         (
             "subscribe a",
-            "SUBSCRIBE a",
+            "@since=now SUBSCRIBE a",
             "ERROR auth subscribe:a say AUTH first",
         ),
     ] {
@@ -382,7 +389,7 @@ fn a_client_that_is_refused_on_coming_back_does_not_try_for_ever() {
     let run = Run::spawn(command.env("BROKER_TOKEN", "dlt_a_b"));
     let mut peer = broker.accept();
     peer.expect("AUTH dlt_a_b").say("AUTHACK ann");
-    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.expect("@since=now SUBSCRIBE a").say("SUBACK a");
     peer.say("ERROR auth line the token is over").say("BYE");
     drop(peer);
     let mut again = broker.accept();

@@ -43,7 +43,7 @@ fn a_payload_cannot_command_a_terminal() {
         .spawn()
         .expect("the program was built");
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.expect("@since=now SUBSCRIBE a").say("SUBACK a");
     peer.say("MESSAGE a \x1b[2J");
     let mut line = String::new();
     let read = BufReader::new(person).read_line(&mut line);
@@ -70,7 +70,7 @@ fn raw_bytes_reach_a_terminal_only_by_force() {
         .spawn()
         .expect("the program was built");
     let mut peer = broker.accept();
-    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.expect("@since=now SUBSCRIBE a").say("SUBACK a");
     peer.say("MESSAGE a \x1b[2J");
     let mut came = [0; 4];
     person.read_exact(&mut came).expect("four bytes");
@@ -108,7 +108,7 @@ fn asked_whether_to_overwrite(answer: &str) -> String {
         .expect("the program was built");
     if answer == "y\n" {
         let mut peer = broker.accept();
-        peer.expect("SUBSCRIBE a")
+        peer.expect("@since=now SUBSCRIBE a")
             .say("SUBACK a")
             .say("MESSAGE a 1");
     }
