@@ -163,7 +163,10 @@ fn what_topics_do_not_keep_comes_as_to_any_subscriber() {
     ann.send("@since=now SUBSCRIBE #").expect("SUBACK #");
     ann.expect_prefix("CURRENT # ");
     bob.send("PUBLISH chat/a 4").expect("PUBACK 6 1");
-    ann.expect("@retained MESSAGE news old");
+    // No past comes in the place of what is retained.
+    for line in retained {
+        ann.expect(line);
+    }
     expect_all(&mut ann, &["@6 MESSAGE chat/a 4"]);
     // Another filter that it does not follow matches, too: it comes once.
     ann.send("SUBSCRIBE chat/a")

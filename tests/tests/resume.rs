@@ -256,6 +256,25 @@ fn a_group_and_a_broker_that_keeps_nothing_go_on_as_ever() {
     assert!(err.contains("the broker keeps none of them"), "{err}");
 }
 
+/// What is retained comes first as ever, although its topic keeps messages, and not again when the subscriber resumes.
+#[test]
+fn the_last_value_of_a_topic_comes_to_a_new_subscriber() {
+    let folder = folder();
+    let first = broker(folder.path(), 0, KEEP);
+    let mut ann = first.connect();
+    ann.send("@retain PUBLISH a/lamp on").expect("PUBACK 1 0");
+    let mut subscriber = subscribe(&first, &["a/#", "-C", "3"]);
+    subscriber.expect("a/lamp: on");
+    ann.send("@retain PUBLISH a/lamp off").expect("PUBACK 2 1");
+    subscriber.expect("a/lamp: off");
+    let second = killed(first, folder.path(), KEEP);
+    second
+        .connect()
+        .send("PUBLISH a/lamp x")
+        .expect_prefix("PUBACK 1 ");
+    assert_eq!(subscriber.rest(), "a/lamp: x\n");
+}
+
 /// A recording over several brokers has no hole, and is played without what the recorded broker has added.
 #[test]
 fn a_recording_has_no_hole_where_the_broker_was_killed() {

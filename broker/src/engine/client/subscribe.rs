@@ -467,7 +467,7 @@ impl Client<'_> {
         filter: Filter<'_>,
         messages: &[Entry],
     ) {
-        let follows = guard.follows(filter.as_str());
+        let has_past = guard.has_past(filter.as_str());
         let filter: Arc<str> = filter.as_str().into();
         let mut deliver = |run: Run<'_>, qos| {
             let run = run.by(0, PublishOptions { qos, retain: true });
@@ -478,9 +478,9 @@ impl Client<'_> {
                 _ => 0,
             }
         };
-        // A follower gets what topics keep from the log, the retained message among the rest.
+        // What topics keep comes with the past, the retained message among the rest.
         let history = self.engine.router.history();
-        let history = history.filter(|_| follows);
+        let history = history.filter(|_| has_past);
         let (mut gathered, mut waiting, mut qos) = (Vec::new(), 0, 0);
         let now = Moment::now();
         let is_sieved = self.engine.router.sieves().has_any();

@@ -4,7 +4,8 @@ use std::mem;
 use std::sync::Arc;
 
 use super::following::{
-    CatchUpQueue, CatchUpTask, FollowState, FollowedPast, Following, LogTask, NewPast, Present,
+    CatchUpQueue, CatchUpTask, FollowState, FollowedFilter, FollowedPast, Following, LogTask,
+    NewPast, Present,
 };
 use super::{Outbox, OutboxGuard, OutboxState};
 use crate::engine::history::past::PastPiece;
@@ -51,6 +52,13 @@ impl OutboxGuard<'_> {
             FollowState::Live { .. } => None,
             FollowState::Behind { next } => Some(next),
         })
+    }
+
+    /// Whether it follows this filter and has asked for a past with it.
+    pub(crate) fn has_past(&self, filter: &str) -> bool {
+        let following = self.inside.following.as_ref();
+        let is_it = |it: &FollowedFilter| &*it.filter == filter && it.has_past;
+        following.is_some_and(|following| following.filters.iter().any(is_it))
     }
 
     /// Accepts messages at the end of the log, of a batch with these numbers, if the client is live and has room.

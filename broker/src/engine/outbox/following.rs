@@ -60,6 +60,8 @@ pub(crate) struct FollowedFilter {
     pub(crate) filter: Box<str>,
     /// Messages with lower numbers are not for this filter, or have been given.
     pub(crate) from: u64,
+    /// Whether a past was asked for with it, or only what is new.
+    pub(super) has_past: bool,
     /// Another one than that of an earlier subscription with the same filter.
     pub(super) id: u64,
 }
@@ -231,6 +233,7 @@ impl<F> Following<F> {
         filters.push(FollowedFilter {
             filter: filter.into(),
             from,
+            has_past: past.is_some(),
             id,
         });
         self.filters = filters.into();
