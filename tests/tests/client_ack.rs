@@ -115,3 +115,34 @@ fn of_many_lines_the_lowest_level_and_the_last_position_are_told() {
     let text = "5000 messages were published, but not all at level disk, the lowest is mem";
     assert!(err.contains(text), "{err}");
 }
+
+#[test]
+fn a_recording_is_played_at_a_level_as_lines_are_published() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("text");
+    let broker = TestBroker::with_args(&["--data", data, "--keep", "a=10"]);
+    let recording = |topic| {
+        // A level in the recording does not count.
+        let attributes = r#"{"ack":"paper","pos":"k3f9.1:9"}"#;
+        let line = |offset| {
+            format!(
+                r#"{{"offset_us":{offset},"topic":"{topic}","payload":"1","attributes":{attributes}}}"#
+            )
+        };
+        format!("{}\n{}\n", line(0), line(1))
+    };
+    let play = |topic| {
+        let args = ["-", "--speed", "max", "--ack", "disk"];
+        ended(&mut client_of(&broker, "play", &args), &recording(topic))
+    };
+    let (code, out, err) = play("a");
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("published 2 messages in "), "{out}");
+    assert_eq!(level(&out), ("disk", 2));
+    let (code, out, err) = play("b");
+    assert_eq!((code, &*out), (Some(8), ""), "{err}");
+    assert!(
+        err.contains("the lowest is mem; not all is kept: start the broker"),
+        "{err}"
+    );
+}

@@ -8,15 +8,19 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use client::{Client, Error, PAST, POSITION, Publisher, RETAIN, RETAINED, Receipt, Topic};
+use client::{
+    ACK, AckLevel, Client, Error, PAST, POSITION, Publisher, RETAIN, RETAINED, Receipt, Topic,
+};
 use command_line::recording::{RecordedEvent, RecordedLine};
 
+use crate::command::publish::level;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::lines::Lines;
 use crate::server::ServerArguments;
 use crate::stderr::say;
 use crate::units::messages;
+use crate::value;
 
 const FAILED: &str = "playing failed";
 
@@ -30,7 +34,7 @@ Examples:
 ";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+#[command(after_help = [EXAMPLES, exit::PUBLISH_HELP].join("\n"))]
 pub(crate) struct Arguments {
     /// A recording of `client record`; - is standard input
     file: PathBuf,
@@ -46,6 +50,9 @@ pub(crate) struct Arguments {
     )]
     #[arg(value_parser = prefix)]
     topic_prefix: String,
+    /// Fail if it is less safe than mem, os or disk
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true, value_parser = value::ack_level())]
+    ack: Option<AckLevel>,
     #[command(flatten)]
     server: ServerArguments,
 }
@@ -94,6 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     let mut player = Player {
         prefix: &arguments.topic_prefix,
+        ack: arguments.ack,
         timeline: Timeline::new(arguments.speed),
         line: 0,
         gaps: 0,
@@ -165,6 +173,8 @@ impl From<io::Error> for PlayFailure {
 #[derive(Debug)]
 struct Player<'a> {
     prefix: &'a str,
+    /// The level that each message asks for.
+    ack: Option<AckLevel>,
     timeline: Timeline,
     /// The number of the last line read.
     line: u64,
@@ -228,6 +238,11 @@ impl Player<'_> {
         if [POSITION, PAST].iter().any(|key| attributes.contains(key)) {
             attributes = attributes.without(&[POSITION, PAST]);
         }
+        if let Some(level) = self.ack {
+            attributes = attributes.without(&[ACK]);
+            let pushed = attributes.push(ACK, level.as_str().as_bytes());
+            pushed.expect("it is a key");
+        }
         Topic::parse(&topic).map_err(|bad| PlayFailure::Line(bad.to_string()))?;
         if attributes.contains(RETAINED) {
             attributes = attributes.without(&[RETAINED, RETAIN]);
@@ -257,6 +272,12 @@ impl Player<'_> {
             let why = format_args!("{refused} of {all} were refused, the first: {refusal}");
             return Err(Failure::new(Exit::of_refusal(refusal), FAILED, why));
         }
+        // There is no level of no messages.
+        let asked = self.ack.filter(|_| receipt.published > 0);
+        let to_keep =
+            "not all is kept: start the broker with --data DIR and a rule --keep for the topics";
+        let reached = asked.map(|asked| level::check(asked, receipt, to_keep));
+        let reached = reached.transpose()?.map(|it| level::line(&it));
         let (published, took) = (messages(receipt.published), took.as_secs_f64());
         let late = match self.timeline.speed {
             Speed::Max => String::new(),
@@ -264,7 +285,8 @@ impl Player<'_> {
         };
         writeln!(
             io::stdout().lock(),
-            "published {published} in {took:.3} s{late}"
+            "published {published} in {took:.3} s{late}{}",
+            reached.map_or_else(String::new, |line| format!("\n{}", line.trim_end()))
         )
         .map_err(|error| Failure::of_output(&error))?;
         Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! How safe the messages are that `publish --ack` has published.
+//! How safe the messages are that `publish --ack` and `play --ack` have published.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use client::{AckLevel, Reached, Receipt};
 
 use crate::exit::{Exit, Failure};
 
-/// What was reached, if it is what was asked for; otherwise a failure that says what to do. The messages are published
-/// in either case.
-pub(super) fn check(
+/// What was reached, if it is what was asked for; otherwise a failure that says what to do, `to_keep` where they are not
+/// kept. The messages are published in either case.
+pub(in crate::command) fn check(
     asked: AckLevel,
     receipt: &Receipt,
-    is_retained: bool,
+    to_keep: &str,
 ) -> Result<Reached, Failure> {
     let published = match receipt.published {
         1 => "your message was published".to_owned(),
@@ -30,7 +30,12 @@ pub(super) fn check(
     if level >= asked {
         return Ok(reached);
     }
-    let advice = advice(level, is_retained);
+    let advice = match level {
+        AckLevel::Mem => to_keep,
+        AckLevel::Os | AckLevel::Disk => {
+            "the disk of the broker has failed: its operator finds the reason in its log"
+        }
+    };
     Err(match receipt.published {
         1 => less(format_args!("only at level {level}, not {asked}; {advice}")),
         _ => less(format_args!(
@@ -39,21 +44,18 @@ pub(super) fn check(
     })
 }
 
-/// What to do for a higher level than this one.
-fn advice(level: AckLevel, is_retained: bool) -> &'static str {
-    match level {
-        AckLevel::Mem if is_retained => "the broker keeps nothing: start it with --data DIR",
-        AckLevel::Mem => {
+/// What to do so that a message is kept that `publish` has published.
+pub(super) fn to_keep(is_retained: bool) -> &'static str {
+    match is_retained {
+        true => "the broker keeps nothing: start it with --data DIR",
+        false => {
             "the topic keeps nothing: give -r, or start the broker with --data DIR and a rule --keep for it"
-        }
-        AckLevel::Os | AckLevel::Disk => {
-            "the disk of the broker has failed: its operator finds the reason in its log"
         }
     }
 }
 
 /// What was reached, as a line of the output.
-pub(super) fn line(reached: &Reached) -> String {
+pub(in crate::command) fn line(reached: &Reached) -> String {
     let level = reached.level;
     match reached.position {
         Some(position) => format!("level {level}, position {position}\n"),
@@ -70,7 +72,7 @@ mod tests {
     /// The text for these messages that asked for this level.
     #[track_caller]
     fn check_failure(asked: AckLevel, receipt: &Receipt, is_retained: bool, text: &str) {
-        let failure = check(asked, receipt, is_retained).expect_err("a failure");
+        let failure = check(asked, receipt, to_keep(is_retained)).expect_err("a failure");
         assert_eq!(failure.text(), text);
     }
 
@@ -89,10 +91,10 @@ mod tests {
     fn a_level_that_is_at_least_what_was_asked_for_is_a_success() {
         for asked in AckLevel::ALL {
             for level in AckLevel::ALL {
-                let checked = check(asked, &receipt(1, Some(level)), true);
+                let checked = check(asked, &receipt(1, Some(level)), "");
                 assert_eq!(checked.is_ok(), level >= asked, "{asked}, {level}");
             }
-            assert!(check(asked, &receipt(1, None), true).is_err());
+            assert!(check(asked, &receipt(1, None), "").is_err());
         }
     }
 

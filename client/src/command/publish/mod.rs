@@ -1,7 +1,7 @@
 //! `client publish`: publishes one message, or one for each line, and reports the result.
 
 mod feed;
-mod level;
+pub(super) mod level;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -178,7 +178,7 @@ fn tell(receipt: &Receipt, arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let reached = arguments
         .ack
-        .map(|asked| level::check(asked, receipt, arguments.retain))
+        .map(|asked| level::check(asked, receipt, level::to_keep(arguments.retain)))
         .transpose()?;
     let mut text = match receipt.published {
         1 => "your message published successfully\n".to_owned(),
