@@ -7,7 +7,9 @@ use std::fmt;
 use std::io;
 
 use memchr::memmem;
-use protocol::{ACK, Attributes, Escaped, MessageLine, RETAIN, RETAINED, TTL, Topic};
+use protocol::{
+    ACK, Attributes, Escaped, MessageLine, PAST, POSITION, RETAIN, RETAINED, TTL, Topic,
+};
 
 use crate::storage::SnapshotWriter;
 use crate::storage::record::{Record, RetainedRecord};
@@ -172,7 +174,8 @@ impl StoreChanges {
             return Err(NotStored);
         }
         let line = (!payload.is_empty()).then(|| {
-            let mut attributes = attributes.without(&[ACK, RETAIN, RETAINED]);
+            // A recording has the positions of the broker that was recorded.
+            let mut attributes = attributes.without(&[ACK, RETAIN, RETAINED, POSITION, PAST]);
             attributes.push_flag(RETAINED).expect("it is a key");
             let line = MessageLine {
                 topic,
@@ -240,6 +243,8 @@ mod tests {
         let mut attributes = Attributes::default();
         attributes.push("k", b"v").expect("a key");
         attributes.push_flag(RETAINED).expect("a key");
+        attributes.push(POSITION, b"k3f9.1:7").expect("a key");
+        attributes.push_flag(PAST).expect("a key");
         for (name, payload) in [("b", "1"), ("a", "x\ny"), ("b", "2"), ("c", "3"), ("c", "")] {
             let kept = changes.retain(topic(name), payload.as_bytes(), &attributes);
             assert_eq!(kept, Ok(()));
