@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
@@ -630,4 +631,46 @@ fn a_position_behind_which_a_limit_has_removed_messages_is_told() {
     let mut other = without_store.connect();
     other.send(format!("@since={end} SUBSCRIBE a"));
     other.expect("@incomplete SUBACK a").expect("CURRENT a");
+}
+
+/// The message that is being retained comes as the retained one or from the log.
+#[test]
+fn a_follower_from_now_on_gets_each_message_of_a_topic_that_is_retained_and_kept_once() {
+    const ROUNDS: usize = 500;
+    let broker = TestBroker::with_args(&["--keep", "a=all"]);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = broker.connect();
+            for number in 1.. {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                publisher.send(format!("@retain PUBLISH a {number}"));
+                publisher.expect_prefix(&format!("PUBACK {number} "));
+            }
+        });
+        let look = || {
+            let mut client = broker.connect();
+            client.send("@since=now SUBSCRIBE a").expect("SUBACK a");
+            let mut last = None;
+            let mut received = 0;
+            while received < 4 {
+                let line = client.read_line();
+                if line.starts_with("CURRENT ") {
+                    continue;
+                }
+                let number: u64 = line.rsplit(' ').next()?.parse().ok()?;
+                if last.is_some_and(|last| number != last + 1) {
+                    return None;
+                }
+                last = Some(number);
+                received += 1;
+            }
+            last
+        };
+        let found = (0..ROUNDS).all(|_| look().is_some());
+        is_over.store(true, Ordering::Relaxed);
+        assert!(found, "a message is missing, or has come twice");
+    });
 }

@@ -456,6 +456,11 @@ impl Log {
         self.tail.lock().next
     }
 
+    /// The same, without waiting for what is being written: all that is appended later has this number or a higher one.
+    pub(crate) fn next_seen(&self) -> u64 {
+        self.figures.next()
+    }
+
     pub(super) fn segments(&self) -> &SegmentList {
         &self.segments
     }

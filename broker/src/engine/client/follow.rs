@@ -7,7 +7,7 @@ use protocol::{Filter, PastStart, Position, Topic};
 use super::Client;
 use super::past::{PastError, not_readable, without_history};
 use super::subscribe::Answering;
-use crate::engine::history::IncompletePast;
+use crate::engine::history::{IncompletePast, PastFound};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::engine::outbox::following::{NewPast, Present};
 
@@ -40,21 +40,14 @@ impl Client<'_> {
         let present = Present::new(&history);
         let sieves = self.engine.router.sieves().version();
         let may_see = |topic: Topic<'_>| self.may_receive(topic, None);
-        let found = history.past(filter, start, may_see);
-        let found = found.map_err(|err: io::Error| not_readable(filter, &err))?;
-        let current = answers.current(Some(found.last));
-        let past = (start != PastStart::Now).then_some(NewPast {
-            past: found.past,
-            current: current.clone(),
-            sieves,
-        });
-        let begin = |answering: &mut Answering<'_, '_>| {
-            answers.begin(answering, found.incomplete);
-            if start == PastStart::Now {
-                answering.answers.extend_from_slice(&current);
+        let found = match start {
+            PastStart::Now => None,
+            _ => {
+                let found = history.past(filter, start, may_see);
+                Some(found.map_err(|err: io::Error| not_readable(filter, &err))?)
             }
         };
-        self.follow_from(filter, present, (found.end, past), begin)
+        self.follow_from(filter, present, found.map(|found| (found, sieves)), answers)
     }
 
     /// Without topics that keep messages there is no past, and what is new comes from its publishers.
@@ -79,12 +72,13 @@ impl Client<'_> {
         result
     }
 
+    /// Follows a filter: first with what was found of the past, by this version of the sieves, if that is wanted.
     fn follow_from(
         &mut self,
         filter: Filter<'_>,
         present: Present,
-        (from, past): (u64, Option<NewPast>),
-        begin: impl FnOnce(&mut Answering<'_, '_>),
+        past: Option<(PastFound, u64)>,
+        answers: &impl FollowAnswers,
     ) -> Result<(), PastError> {
         let engine = self.engine;
         let Some(history) = engine.router.history() else {
@@ -95,6 +89,11 @@ impl Client<'_> {
         let retained = engine.retained.read();
         let since = retained.mark();
         let found = retained.find_from(filter, "", since);
+        // Under it: what is retained is not new, and what is on its way comes from the log.
+        let end = past
+            .as_ref()
+            .map_or_else(|| history.now(), |(past, _)| past.end);
+        let current = answers.current(Some(history.position(end - 1)));
         // The second: followers that are live are given nothing until it is certain what this one has had.
         let tail = history.tail().lock();
         let outbox = self.outbox.clone();
@@ -105,10 +104,19 @@ impl Client<'_> {
         // The fourth, of the registry, inside the others.
         engine.router.follow(filter, &outbox);
         let mut answering = Answering::new(&mut guard);
-        begin(&mut answering);
+        let incomplete = past.as_ref().and_then(|(past, _)| past.incomplete);
+        answers.begin(&mut answering, incomplete);
+        if past.is_none() {
+            answering.answers.extend_from_slice(&current);
+        }
         answering.send();
         let me = (&outbox, &engine.catch_up, present);
-        guard.follow(filter.as_str(), from, past, me, *tail);
+        let past = past.map(|(found, sieves)| NewPast {
+            past: found.past,
+            current,
+            sieves,
+        });
+        guard.follow(filter.as_str(), end, past, me, *tail);
         drop(tail);
         let options = SubscriptionOptions::default();
         let walk = self.begin_walk(&mut guard, filter, options, since, found);

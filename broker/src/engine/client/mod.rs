@@ -18,6 +18,7 @@ mod over_limit;
 mod paid_traffic;
 mod past;
 mod publish;
+mod publish_retained;
 mod receipts;
 mod restriction;
 mod rights;

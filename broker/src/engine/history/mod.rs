@@ -44,6 +44,23 @@ pub(crate) struct History {
     /// The number behind the last message of topics that are no more, because they have nothing. Lock order: after that of
     /// all topics.
     removed_end: Mutex<u64>,
+    /// The lowest numbers that messages may have which are on their way to the log and to the retained ones.
+    retaining: Mutex<Vec<u64>>,
+}
+
+/// A message on its way to the log and to the retained ones.
+pub(crate) struct Retaining<'h> {
+    history: &'h History,
+    /// It has this number or a higher one.
+    number: u64,
+}
+
+impl Drop for Retaining<'_> {
+    fn drop(&mut self) {
+        let mut retaining = self.history.retaining.lock();
+        let at = retaining.iter().position(|&it| it == self.number);
+        at.map(|at| retaining.swap_remove(at));
+    }
 }
 
 /// Messages of one topic that are to be kept: lines, one after the other.
@@ -66,12 +83,41 @@ impl History {
             appending: RwLock::new(()),
             tail: HistoryTail::default(),
             removed_end: Mutex::default(),
+            retaining: Mutex::default(),
         }
     }
 
     /// Whether the topic keeps what is published on it.
     pub(crate) fn keeps(&self, name: Topic<'_>) -> bool {
         self.topics.keeps(name)
+    }
+
+    /// A message is about to be appended that is retained afterwards; until the result is dropped, followers do not rely on
+    /// finding it there.
+    pub(crate) fn note_retaining(&self) -> Retaining<'_> {
+        let mut retaining = self.retaining.lock();
+        // Behind the lock: a follower that has not seen it in `now` begins at this number or before it.
+        let number = self.store.log().next_seen();
+        retaining.push(number);
+        Retaining {
+            history: self,
+            number,
+        }
+    }
+
+    /// The number from which on a client follows that wants what is new, under the lock of the retained messages. It waits
+    /// for no disk. What is on its way to the log and to those comes to it from the log.
+    pub(crate) fn now(&self) -> u64 {
+        let end = self.store.log().next_seen();
+        // Inside the lock of the retained messages, and before no other.
+        let retaining = self.retaining.lock();
+        let first = retaining.iter().copied().min();
+        first.map_or(end, |first| first.min(end))
+    }
+
+    /// Where the message with this number is.
+    pub(crate) fn position(&self, number: u64) -> Position {
+        self.store.position(number)
     }
 
     /// The end of the log as followers see it.
@@ -298,8 +344,8 @@ impl History {
         }
         let (mut asked, mut since_ms) = (None, 0);
         let first = match start {
-            PastStart::Each(_) | PastStart::All => 0,
             PastStart::Now => end,
+            PastStart::Each(_) | PastStart::All => 0,
             PastStart::Last(most) => first_of_newest(&topics, most, end),
             PastStart::After(position) => {
                 let first = self.first_after(position, end)?.unwrap_or(0);

@@ -11,6 +11,8 @@ pub(crate) struct HistoryTail {
     /// joins or stops being behind, so that none is given in between. Lock order: before an outbox.
     next: Mutex<u64>,
     followers: AtomicUsize,
+    /// Lock order: before `next`.
+    entering: Mutex<()>,
     /// Something was appended that the thread has not seen.
     has_news: AtomicBool,
     is_stopping: Mutex<bool>,
@@ -34,12 +36,15 @@ impl HistoryTail {
 
     /// One more follows. `end` reads the end of the log, under the lock that publishers append with.
     pub(crate) fn enter(&self, end: impl Fn() -> u64) {
-        let mut next = self.next.lock();
+        // One after the other, so that none comes before the first one has found the end.
+        let _entering = self.entering.lock();
         // Relaxed, because the lock that `end` takes orders it: what is not before this end is appended by a publisher
         // that sees this follower in `wake`.
         if self.followers.fetch_add(1, Ordering::Relaxed) == 0 {
-            // Without followers the thread is not woken, and has not seen what was appended meanwhile.
-            *next = end();
+            // Without followers the thread is not woken, and has not seen what was appended meanwhile. The end is read first:
+            // a disk may be waited for, and others wait for the lock with the retained messages locked.
+            let end = end();
+            *self.next.lock() = end;
         }
     }
 
