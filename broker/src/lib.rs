@@ -40,7 +40,8 @@ pub use config::{
 };
 pub use engine::history::rules::{KeepLimits, KeepRule};
 pub use engine::offline_store::{
-    ImportError, StoreImport, StoreRepair, import_into_store, look_at_store, repair_store,
+    ImportError, StoreImport, StoreRepair, back_up_store, import_into_store, look_at_store,
+    repair_store,
 };
 pub use engine::stored_messages::{NotStored, StoreChanges, StoredMessages};
 pub use ipnet::IpNet;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
@@ -513,4 +513,108 @@ fn a_repair_leaves_what_topics_keep() {
         );
     }
     client.expect_prefix("END kept ");
+}
+
+/// Of a store that a broker writes to, the copy has all that was acknowledged before, in order and without holes.
+#[test]
+fn a_backup_of_a_store_in_use_has_all_that_was_acknowledged() {
+    const LAST: u64 = 3000;
+    let place = Place::new();
+    let broker = place.broker(&["--keep", "a=all"]);
+    let acknowledged = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = broker.connect();
+            // More than a segment of the log.
+            let payload = "x".repeat(30_000);
+            for number in 1..=LAST {
+                publisher.send(format!("PUBLISH a {payload} {number}"));
+                publisher.send(format!("@retain PUBLISH r/{} {number}", number % 10));
+                publisher.read_until_prefix(&format!("PUBACK {} ", 2 * number));
+                acknowledged.store(number, Ordering::Relaxed);
+            }
+        });
+        for round in 1..4 {
+            let begun = round * LAST / 4;
+            eventually("more is published", || {
+                acknowledged.load(Ordering::Relaxed) >= begun
+            });
+            let copy = place.0.path().join(format!("copy{round}"));
+            let copy = copy.to_str().expect("a path of text");
+            let least = acknowledged.load(Ordering::Relaxed);
+            let (out, _) = place.run(&["backup", copy], 0);
+            assert!(
+                out.ends_with("retained messages: 10\nstate: sound\n"),
+                "{out}"
+            );
+            check_copy(copy, least);
+            let (code, out, err) = outcome(&mut TestBroker::bare(&["store", "check", copy]));
+            assert_eq!(code, Some(0), "{out}{err}");
+        }
+    });
+    // The other one goes on, and is untouched.
+    assert_eq!(broker.stop().code, Some(0));
+    place.run(&["check"], 0);
+}
+
+/// A broker on a copy has at least so many messages.
+#[track_caller]
+fn check_copy(copy: &str, least: u64) {
+    let broker = TestBroker::with_args(&["--data", copy, "--keep", "a=all"]);
+    let mut client = broker.connect();
+    client
+        .send("@since=start;until=now SUBSCRIBE a")
+        .expect("SUBACK a");
+    let number = |line: &str| {
+        line.rsplit(' ')
+            .next()
+            .and_then(|it| it.parse::<u64>().ok())
+    };
+    let mut last = 0;
+    loop {
+        let line = client.read_line();
+        if line.starts_with("END ") {
+            break;
+        }
+        assert_eq!(number(&line), Some(last + 1));
+        last += 1;
+    }
+    assert!(last >= least, "{last} of {least}");
+    client.send("SUBSCRIBE r/+").expect("SUBACK r/+");
+    for _ in 0..10 {
+        let line = client.read_line();
+        // Its message on the other topic was published before it.
+        assert!(
+            number(&line).is_some_and(|it| it <= last && it + 10 > least),
+            "{line}"
+        );
+    }
+    assert_eq!(broker.stop().code, Some(0));
+}
+
+#[test]
+fn a_backup_goes_to_an_empty_folder_and_of_what_is_damaged_is_damaged() {
+    let place = Place::filled(3);
+    let copy = place.0.path().join("copy");
+    let copy = copy.to_str().expect("a path of text");
+    fs::create_dir(copy).expect("a folder");
+    let before = place.files();
+    let (out, _) = place.run(&["backup", copy], 0);
+    assert!(out.contains("retained messages: 3\n"), "{out}");
+    assert_eq!(place.files(), before);
+    let (_, err) = place.run(&["backup", copy], 1);
+    assert!(err.contains("is no empty folder; name a new one"), "{err}");
+    let other = place.0.path().join("other");
+    let other = other.to_str().expect("a path of text");
+    let none = outcome(&mut TestBroker::bare(&["store", "backup", other, copy]));
+    assert_eq!(none.0, Some(1));
+    place
+        .file(FIRST_SEGMENT)
+        .write_all_at(b"x", 130)
+        .expect("it is written");
+    let (out, _) = place.run(&["backup", other], 4);
+    assert!(
+        out.contains("lost: 1 change in all") && out.contains("state: damaged"),
+        "{out}"
+    );
 }

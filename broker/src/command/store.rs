@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use broker::{
-    ImportError, StoreChanges, StoreError, StoreReport, StoreTool, import_into_store,
-    look_at_store, repair_store,
+    ImportError, StoreChanges, StoreError, StoreReport, StoreTool, back_up_store,
+    import_into_store, look_at_store, repair_store,
 };
 use bytesize::ByteSize;
 use command_line::recording::{self, RecordedEvent, RecordedLine};
@@ -42,6 +42,7 @@ type ToolDone = Result<(String, ExitCode), StoreFailure>;
 pub(super) fn run(tool: &StoreTool) -> ToolDone {
     match tool {
         StoreTool::Check { folder } => check(folder),
+        StoreTool::Backup { folder, to } => back_up(folder, to),
         StoreTool::Repair { folder } => repair(folder),
         StoreTool::Export { folder, filters } => export(folder, filters),
         StoreTool::Import { folder, file } => import(folder, file),
@@ -65,6 +66,20 @@ fn check(folder: &Path) -> ToolDone {
             shell_word(folder)
         ),
         false => "state: sound\n".to_owned(),
+    };
+    Ok((text, code(is_damaged)))
+}
+
+fn back_up(folder: &Path, to: &Path) -> ToolDone {
+    let copied = back_up_store(folder, to).map_err(|why| failed(folder, &why))?;
+    let (report, messages) = copied.ok_or_else(|| no_store(folder))?;
+    let mut text = format!("store: {}\ncopy: {}\n", folder.display(), to.display());
+    write_contents(&mut text, &report, messages.count());
+    write_faults(&mut text, &report);
+    let is_damaged = report.is_damaged();
+    text += match is_damaged {
+        true => "state: damaged, as it is in the store\n",
+        false => "state: sound\n",
     };
     Ok((text, code(is_damaged)))
 }

@@ -15,6 +15,16 @@ pub enum StoreTool {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
+    /// Copy a store, also while a broker has it
+    #[command(after_help = BACKUP)]
+    Backup {
+        /// The folder of --data
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// The folder of the copy, which is made; it may be there if it is empty
+        #[arg(value_name = "TO")]
+        to: PathBuf,
+    },
     /// Mend a damaged store; damaged bytes are kept in DIR/damaged
     #[command(after_help = REPAIR)]
     Repair {
@@ -49,6 +59,13 @@ Reads only, also while a broker has the store: figures may then be a moment
 old, and what the broker has not finished writing is no damage.
 
 Exit: 0 sound   4 damaged   5 written by a newer broker   1 cannot be read   2 wrong usage";
+
+const BACKUP: &str = "\
+The copy has all that the broker had acknowledged before, and is a store of
+its own: broker --data TO starts on it. The broker is not asked and goes on.
+
+Exit: 0 done   4 the store is damaged, and so is the copy   5 written by a newer broker
+      1 not done, with the reason   2 wrong usage";
 
 const REPAIR: &str = "\
 Does what a start of the broker does, and makes a snapshot, so that the next

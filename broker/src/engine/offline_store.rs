@@ -1,11 +1,13 @@
 //! A store without a broker, for tools: looked at, repaired, and filled. No engine is started.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use crate::engine::stored_messages::{StoreChanges, StoredMessages};
-use crate::storage::disk::system::ReadOnlyDisk;
+use crate::storage::backup;
+use crate::storage::disk::system::{ReadOnlyDisk, SystemDisk};
 use crate::storage::record::{Record, RetainedRecord};
 use crate::storage::report::StoreReport;
 use crate::storage::store::{Store, StoreError};
@@ -43,6 +45,50 @@ fn has_changed(err: &io::Error) -> bool {
         err.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy
     )
+}
+
+/// Copies a store to a new or an empty folder, also while a broker has it and writes to it: the copy is what an orderly
+/// end at that moment would have left, a store of its own. Returns what is in the copy; none if the folder has no store.
+///
+/// # Errors
+///
+/// The folder cannot be read, a newer broker has written it, there is something in the other folder, or that cannot be
+/// written. Then nothing is left in it but empty folders.
+pub fn back_up_store(
+    folder: &Path,
+    to: &Path,
+) -> Result<Option<(StoreReport, StoredMessages)>, StoreError> {
+    if look_at_store(folder)?.is_none() {
+        return Ok(None);
+    }
+    let from = ReadOnlyDisk::open(folder)?;
+    let is_empty = match fs::read_dir(to) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(err) => err.kind() == io::ErrorKind::NotFound,
+    };
+    if !is_empty {
+        let why = format!("{} is no empty folder; name a new one", to.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why).into());
+    }
+    let disk = SystemDisk::open(to)?;
+    // No broker may start on a half of it.
+    let lock = disk.lock()?.ok_or(StoreError::Locked)?;
+    let mut attempt = 1;
+    loop {
+        match backup::copy(&from, &disk).map_err(StoreError::from) {
+            Ok(()) => break,
+            Err(why) => {
+                backup::remove_copy(&disk)?;
+                let is_again = matches!(&why, StoreError::Io(err) if has_changed(err));
+                if !is_again || attempt == ATTEMPTS {
+                    return Err(why);
+                }
+                attempt += 1;
+            }
+        }
+    }
+    drop(lock);
+    look_at_store(to)
 }
 
 /// What was done to a store.

@@ -3,6 +3,7 @@
 //! The engine appends [`record::Record`]s before anything is delivered, and gets them back at the start. Nothing here
 //! knows a topic, a client or a wire. `docs/storage.md` draws the files and states what survives.
 
+pub(crate) mod backup;
 #[cfg(test)]
 mod crash;
 pub(crate) mod disk;
