@@ -48,7 +48,8 @@ pub(crate) struct StoreDamage {
     pub(crate) snapshots: usize,
 }
 
-/// What a log counts. Relaxed everywhere: each figure is valid by itself, and decides nothing.
+/// What a log counts. Relaxed everywhere: each figure is valid by itself, and decides nothing; `next` never falls, so one
+/// that was read is not behind what is appended later.
 #[derive(Default)]
 pub(super) struct LogFigures {
     next: AtomicU64,

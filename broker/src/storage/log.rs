@@ -63,6 +63,8 @@ pub(super) struct Tail {
     spares_made: u64,
     /// Bytes that frames may take which are not appended yet.
     admitted: u64,
+    /// All entries before this number are durable.
+    durable: u64,
     /// All frames that are not known to be durable. After a failed sync the system has forgotten what it could not write.
     undurable: Undurable,
     /// A sync has failed, and what was in doubt could not be written anew. A later sync that succeeds would say
@@ -131,6 +133,7 @@ impl Log {
                 spares: Vec::new(),
                 spares_made: 0,
                 admitted: 0,
+                durable: next,
                 undurable: Undurable::default(),
                 is_failing: false,
             }),
@@ -312,6 +315,7 @@ impl Log {
         let mut tail = self.tail.lock();
         tail.segments.retain(|segment| segment.first >= last.first);
         tail.undurable.forget(undurable);
+        tail.durable = next;
         self.synced.notify_all();
         Ok(next)
     }
@@ -340,6 +344,7 @@ impl Log {
                 tail.segments = vec![Arc::new(segment)];
                 tail.end = end;
                 tail.undurable.clear();
+                tail.durable = tail.next;
                 self.synced.notify_all();
                 Ok(tail.next)
             }
@@ -456,7 +461,17 @@ impl Log {
         self.tail.lock().next
     }
 
-    /// The same, without waiting for what is being written: all that is appended later has this number or a higher one.
+    /// The next sequence number, and the one behind the last entry that is durable; behind all, once the disk has failed.
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        let tail = self.tail.lock();
+        let durable = match tail.is_failing {
+            true => u64::MAX,
+            false => tail.durable,
+        };
+        (tail.next, durable)
+    }
+
+    /// The next sequence number, without waiting for what is being written: all that is appended later has this number or a higher one.
     pub(crate) fn next_seen(&self) -> u64 {
         self.figures.next()
     }

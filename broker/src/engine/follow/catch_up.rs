@@ -119,7 +119,7 @@ impl CatchUp<'_> {
     }
 
     fn read_log(&mut self, outbox: &Outbox, task: &LogTask) -> io::Result<u64> {
-        let end = self.history.next();
+        let end = self.history.visible_end();
         self.lines.clear();
         let lines = &mut self.lines;
         let filters = &task.filters;

@@ -95,7 +95,7 @@ impl Tailer<'_> {
     /// Reads and delivers a batch. Returns whether there was one.
     fn deliver_next(&mut self) -> io::Result<bool> {
         let first = *self.history.tail().lock();
-        let end = self.history.next();
+        let end = self.history.visible_end();
         if first >= end {
             return Ok(false);
         }

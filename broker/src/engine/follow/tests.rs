@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use protocol::{Filter, PastStart, Position};
+use crossbeam_channel::bounded;
+use protocol::{ACK, Attributes, Filter, PastStart, Position};
 
 use super::{FollowerFigures, catch_up_loop, stop, tail_loop};
 use crate::engine::client::slow_disk::scene_on;
 use crate::engine::client::tests::{Scene, message};
-use crate::engine::client::{Answering, Client, FollowAnswers};
+use crate::engine::client::{Answering, Client, FollowAnswers, Message};
 use crate::engine::history::{History, IncompletePast};
 use crate::engine::outbox::tests::{TestSink, outbox};
 use crate::engine::session::clients::ClientRecord;
-use crate::storage::disk::gated::GatedDisk;
+use crate::storage::disk::gated::{DiskWork, GatedDisk};
 
 /// After that it is a failure that something has not come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -167,4 +168,47 @@ fn check(numbers: &[u64], gaps: &[u64], step: u64) {
     let missing: u64 = missing.iter().map(|it| it / step - 1).sum();
     assert_eq!(missing, gaps.iter().sum::<u64>(), "{gaps:?}");
     assert!(missing > 0);
+}
+
+#[test]
+fn what_is_to_be_durable_is_shown_when_it_is_and_nothing_before_it_waits() {
+    let disk = GatedDisk::default();
+    let (scene, store) = scene_on(&disk);
+    let engine = &scene.engine;
+    let mut client = scene.client(10);
+    let follower = Follower::new(&scene, 2);
+    follower
+        .sink
+        .make_room(follower.record.outbox(), usize::MAX);
+    let mut following = Client::new(engine, &follower.record);
+    following.begin();
+    let filter = Filter::parse("kept/#").expect("a filter");
+    let followed = following.follow(filter, PastStart::Now, &NoAnswers);
+    followed.expect("it may");
+    following.settle();
+    let (stop, stopped) = bounded(0);
+    disk.hold(DiskWork::Sync, 0);
+    with_threads(&scene, |_| {
+        thread::scope(|scope| {
+            scope.spawn(|| store.run(Duration::from_secs(3600), engine, &stopped));
+            publish(&mut client, 1..=2);
+            let mut attributes = Attributes::default();
+            let pushed = attributes.push(ACK, b"disk");
+            pushed.expect("a valid key");
+            let asked = Message {
+                attributes,
+                ..message("kept/a", "3;")
+            };
+            assert!(client.publish_now(asked).is_ok());
+            publish(&mut client, 4..=4);
+            let shown = follower.read_until(2);
+            // The sync that was wished for because of the third is held back.
+            disk.wait_until_held();
+            let nothing = follower.sink.taken();
+            disk.let_go();
+            assert_eq!((shown, nothing.trim()), ((vec![1, 2], vec![]), ""));
+            assert_eq!(follower.read_until(4), (vec![3, 4], vec![]));
+            drop(stop);
+        });
+    });
 }

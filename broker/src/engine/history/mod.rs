@@ -6,6 +6,7 @@ pub(crate) mod rules;
 pub(crate) mod tail;
 pub(crate) mod topic;
 pub(crate) mod topics;
+mod visible;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use past::{Chosen, Past};
 use tail::HistoryTail;
 use topic::{KeptRun, KeptTopic};
 use topics::KeptTopics;
+use visible::Visible;
 
 /// Bytes of a frame, unless one topic has more in one batch.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -40,7 +42,8 @@ pub(crate) struct History {
     /// Held by publishers until what they have appended is known to its topic. Lock order: before the end of the log, and
     /// before a topic.
     appending: RwLock<()>,
-    tail: HistoryTail,
+    tail: Arc<HistoryTail>,
+    visible: Visible,
     /// The number behind the last message of topics that are no more, because they have nothing. Lock order: after that of
     /// all topics.
     removed_end: Mutex<u64>,
@@ -77,11 +80,13 @@ pub(crate) struct KeptLines {
 
 impl History {
     pub(crate) fn new(store: Arc<Store>, topics: KeptTopics) -> Self {
+        let tail = Arc::default();
         Self {
             store,
             topics,
             appending: RwLock::new(()),
-            tail: HistoryTail::default(),
+            visible: Visible::new(&tail),
+            tail,
             removed_end: Mutex::default(),
             retaining: Mutex::default(),
         }
@@ -109,6 +114,7 @@ impl History {
     /// for no disk. What is on its way to the log and to those comes to it from the log.
     pub(crate) fn now(&self) -> u64 {
         let end = self.store.log().next_seen();
+        let end = end.min(self.visible.first_hidden());
         // Inside the lock of the retained messages, and before no other.
         let retaining = self.retaining.lock();
         let first = retaining.iter().copied().min();
@@ -123,6 +129,11 @@ impl History {
     /// The end of the log as followers see it.
     pub(crate) fn tail(&self) -> &HistoryTail {
         &self.tail
+    }
+
+    /// The number behind the last message that followers may see.
+    pub(crate) fn visible_end(&self) -> u64 {
+        self.visible.end(&self.store)
     }
 
     /// The number of the next message.
@@ -185,7 +196,16 @@ impl History {
             })
             .collect();
         let _appending = self.appending.read();
+        let waits = |lines: &KeptLines| self.level(&lines.topic, lines.asked) == AckLevel::Disk;
+        let hiding = all
+            .iter()
+            .any(waits)
+            .then(|| self.visible.hide(&self.store));
         let first = self.store.append_lines(&frames, admitted)?;
+        if let Some(hiding) = hiding {
+            let messages = all.iter().map(|lines| u64::from(lines.messages));
+            hiding.note(first..first + messages.sum::<u64>());
+        }
         let mut next = first;
         for lines in all {
             lines.topic.add(KeptRun {
@@ -322,7 +342,7 @@ impl History {
     ) -> io::Result<PastFound> {
         let log = self.store.log();
         // What comes later is not of the past, and what was before is known to its topic once the lock is had.
-        let end = log.next();
+        let end = self.visible_end();
         drop(self.appending.write());
         let is_asked = |topic: Topic<'_>| filter.matches(topic) && may_see(topic);
         let topics: Vec<Arc<KeptTopic>> = {

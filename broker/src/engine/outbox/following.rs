@@ -96,7 +96,7 @@ pub(crate) struct Present(Arc<History>);
 
 impl Present {
     pub(crate) fn new(history: &Arc<History>) -> Self {
-        history.tail().enter(|| history.next());
+        history.tail().enter(|| history.visible_end());
         Self(history.clone())
     }
 }
