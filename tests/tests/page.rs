@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use rustix::process::Signal;
 use tests::{Browser, Process, Tab, TestBroker, client_of};
 
 fn address(broker: &TestBroker, path: &str) -> String {
@@ -313,6 +314,30 @@ fn a_page_comes_back_after_the_broker_has_and_says_so() {
 }
 
 #[test]
+fn a_room_that_is_kept_shows_what_was_said_before_and_while_the_page_was_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("a path of text").to_owned();
+    let flags = ["--data", &data, "--keep", "lobby=100"];
+    let (first, browser) = (TestBroker::with_args(&flags), Browser::start());
+    let mut netcat = first.connect();
+    netcat.send("PUBLISH lobby one").expect("PUBACK 1 0");
+    let mut ann = enter(&browser, &first, "lobby", "ann");
+    ann.wait_for_text("one");
+    netcat.send("PUBLISH lobby two").expect("PUBACK 2 1");
+    ann.wait_for_text("two");
+    let port = first.address().port().to_string();
+    first.stop_by(Signal::KILL);
+    let second = TestBroker::with_args(&[&flags[..], &["--port", &port]].concat());
+    let mut netcat = second.connect();
+    netcat
+        .send("PUBLISH lobby three")
+        .read_until_prefix("PUBACK 1 ");
+    ann.wait_for_text("three");
+    say(&mut ann, "four");
+    ann.wait_for("[...document.querySelectorAll('#log p')].map((it) => it.innerText).join() === 'one,two,three,four'");
+}
+
+#[test]
 fn the_live_view_shows_what_netcat_publishes_and_what_the_wire_says() {
     let (broker, browser) = (TestBroker::start(), Browser::start());
     let mut live = watch(&browser, &broker);
@@ -394,6 +419,35 @@ fn event_source_of_the_browser_listens() {
     }
     page.wait_for("came.length === 3");
     assert_eq!(page.eval("came.join('|')"), "21.5|two\nlines|<b>");
+}
+
+#[test]
+fn event_source_of_the_browser_goes_on_after_the_broker_was_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("a path of text").to_owned();
+    let flags = ["--data", &data, "--keep", "a/#=100"];
+    let (first, browser) = (TestBroker::with_args(&flags), Browser::start());
+    let mut page = browser.open(&address(&first, "/"));
+    page.wait_for("document.activeElement.id === 'nick'");
+    let mut netcat = first.connect();
+    netcat.send("PUBLISH a/b 1").expect("PUBACK 1 0");
+    page.eval(
+        "window.came = []; window.events = new EventSource('/topics/a/**?last=10'); \
+         events.onmessage = (event) => came.push(JSON.parse(event.data).payload); \
+         events.addEventListener('current', () => window.current = came.length); 0",
+    );
+    page.wait_for("window.current === 1");
+    netcat.send("PUBLISH a/b 2").expect("PUBACK 2 1");
+    page.wait_for("came.length === 2");
+    let port = first.address().port().to_string();
+    first.stop_by(Signal::KILL);
+    let second = TestBroker::with_args(&[&flags[..], &["--port", &port]].concat());
+    let mut netcat = second.connect();
+    netcat.send("PUBLISH a/b 3").read_until_prefix("PUBACK 1 ");
+    page.wait_for("came.length === 3");
+    netcat.send("PUBLISH a/b 4").read_until_prefix("PUBACK 2 ");
+    page.wait_for("came.length === 4");
+    assert_eq!(page.eval("came.join()"), "1,2,3,4");
 }
 
 #[test]

@@ -4,6 +4,8 @@ import { words } from "./words.js";
 import { Wire, cut, escape, unescape } from "./wire.js";
 
 const MOST_ROWS = 500;
+// So many messages of before are shown, if the room keeps what is said.
+const OLD_ROWS = 50;
 const GATHER_MS = 20;
 const $ = (id) => document.getElementById(id);
 const random = () => Math.random().toString(36).slice(2, 10);
@@ -130,10 +132,13 @@ export class Room {
     this.answered = 0;
     this.isTold = false;
     this.wire.send(`NAME ${nick}`);
-    this.wire.send(`SUBSCRIBE ${room} ${this.privateTopic(nick)} ${room}/$who/+`);
+    // What was said meanwhile comes, if it is kept.
+    const begin = this.position ? `since=${this.position}` : `last=${OLD_ROWS}`;
+    this.wire.send(`@${begin} SUBSCRIBE ${room}`);
+    this.wire.send(`SUBSCRIBE ${this.privateTopic(nick)} ${room}/$who/+`);
     this.wire.send(`@retain WILL ${this.presence}`);
     this.appear();
-    if (again) this.note(words.backAgain);
+    if (again) this.note(this.position ? words.backAgainAndKept : words.backAgain);
     for (const [id, { to, message }] of this.pending) this.publish(id, to, message);
   }
 
@@ -202,7 +207,13 @@ export class Room {
   take({ verb, rest, attributes }) {
     if (verb === "MESSAGE") {
       const [topic, payload] = cut(rest);
+      if (topic === this.room && attributes.pos) this.position = attributes.pos;
       this.takeMessage(topic, unescape(payload), attributes);
+    } else if (verb === "CURRENT") {
+      const [, position] = cut(rest);
+      this.position = position || undefined;
+    } else if (verb === "SUBACK" && attributes.incomplete) {
+      this.note(words.incompletePast);
     } else if (verb === "GAP") {
       this.note(words.gap(rest));
     } else if (verb === "ERROR") {
@@ -232,7 +243,7 @@ export class Room {
     }
     const { nick, message } = read(payload);
     if (attributes.id && this.settle(attributes.id)) return;
-    this.add({ nick, message, to: topic === room ? undefined : this.nick, isOld: attributes.retained });
+    this.add({ nick, message, to: topic === room ? undefined : this.nick, isOld: attributes.retained || attributes.past });
   }
 
   /// What was sent has come back; returns whether it was ours.

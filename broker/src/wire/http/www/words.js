@@ -48,6 +48,8 @@ export const words = {
   notHere: (nick) => `Nobody called ${nick} is here; the message reached nobody.`,
   gap: (count) => `${count} messages are missing here: this page read too slowly.`,
   backAgain: "Back again. What was said meanwhile was not kept.",
+  backAgainAndKept: "Back again. What was said meanwhile follows.",
+  incompletePast: "Not all that was said meanwhile is there any more.",
   refused: (text) => `The broker refused: ${text}`,
   connecting: "Connecting …",
   connected: "Connected",
