@@ -32,6 +32,7 @@ mod wire;
 mod conversation;
 mod durability;
 mod ending;
+mod follower;
 mod handover;
 mod memory;
 mod reload;
@@ -55,7 +56,7 @@ const STACK_BYTES: usize = 512 * 1024;
 /// A check, and the number of schedules of each kind.
 type Check = (&'static str, fn(), usize);
 
-const CHECKS: [Check; 26] = [
+const CHECKS: [Check; 28] = [
     (
         "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
         handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
@@ -159,6 +160,16 @@ const CHECKS: [Check; 26] = [
     (
         "a_receipt_comes_after_what_it_promises",
         conversation::a_receipt_comes_after_what_it_promises,
+        300,
+    ),
+    (
+        "a_follower_gets_each_message_once_and_in_order",
+        follower::a_follower_gets_each_message_once_and_in_order,
+        300,
+    ),
+    (
+        "nothing_follows_the_end_of_following",
+        follower::nothing_follows_the_end_of_following,
         300,
     ),
     (
