@@ -278,6 +278,34 @@ fn a_snapshot_and_a_format_that_are_damaged_are_told_and_repaired() {
     assert_eq!(retained(&place.broker(&[])), expected(0..5));
 }
 
+/// A whole frame with the number 2 that clears the topic `t/0`, as a broker would write it that has no secret. No byte of
+/// it is escaped in a line.
+const FORGED: &[u8; 72] = b"dllF\x02\x00\x01\x00\x13\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x10\x00\xb3r\xa7\x9d\xd4@\xea\xab\x02\x00\x00\x00\x03\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00t/0\x00\x00\x00\x00\x00";
+
+#[test]
+fn a_frame_in_a_payload_is_not_taken_for_one_of_the_store() {
+    let place = Place::filled(1);
+    let broker = place.broker(&[]);
+    // One of them begins where frames may.
+    let payload = [&FORGED[..]; 8].join(&b'-');
+    let mut client = broker.connect();
+    client.send([b"@retain PUBLISH t/1 ", &payload[..]].concat());
+    client.expect_prefix("PUBACK ");
+    client
+        .send("@retain PUBLISH t/2 value 2")
+        .expect_prefix("PUBACK ");
+    assert_eq!(broker.stop().code, Some(0));
+    // In front of it.
+    place.damage("log/00000000000000000002.log", b"MESSAGE t/1");
+    let (told, _) = place.run(&["check"], 4);
+    assert!(told.contains("; 1 change is lost\n"), "{told}");
+    assert!(told.contains("\nretained messages: 2\n"), "{told}");
+    place.run(&["repair"], 0);
+    place.run(&["check"], 0);
+    let kept = ["0", "2"].map(|n| format!("@retained MESSAGE t/{n} value {n}"));
+    assert_eq!(retained(&place.broker(&[])), kept);
+}
+
 /// A damaged file that a start has no need of is told as well, once: a repair keeps a copy.
 #[test]
 fn damage_to_what_is_there_in_case_is_told_until_it_is_kept_aside() {

@@ -138,6 +138,10 @@ fn write_faults(text: &mut String, report: &StoreReport) {
         *text +=
             "damaged: format is missing or cannot be read; a start gives the store another id\n";
     }
+    if report.is_secret_lost {
+        *text += "damaged: the secret of the frames is lost with format; what cannot be read may be sound, and a start \
+                  keeps it in damaged/\n";
+    }
     for snapshot in report
         .snapshots
         .iter()

@@ -97,6 +97,12 @@ pub(crate) fn log_found(engine: &Engine, config: &Config, found: Option<&StoreFo
 fn log_wrong(folder: &Path, found: &StoreFound) {
     let folder = folder.display();
     let recovered = &found.recovered;
+    if found.is_secret_lost {
+        log::error!(
+            "store {folder}: the secret of its frames is lost with its file `format`; what cannot be read without may be \
+             sound, and is kept in damaged/"
+        );
+    }
     if found.bad_snapshots > 0 {
         log::warn!(
             "store {folder}: {} snapshots are damaged; the state comes from the one before and the log",

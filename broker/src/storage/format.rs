@@ -5,6 +5,7 @@ use std::io;
 use protocol::StoreId;
 
 use super::disk::{Disk, ReadDisk, read_all, write_all};
+use super::frame::FrameSecret;
 
 const NAME: &str = "format";
 const UNFINISHED: &str = "format.new";
@@ -19,6 +20,8 @@ pub(crate) struct Format {
     pub(crate) generation: u32,
     /// The last process has made everything durable and noted that.
     pub(crate) is_clean: bool,
+    /// What the checksums of headers begin with. A store that was made without one goes on so.
+    pub(crate) secret: FrameSecret,
 }
 
 #[derive(Debug)]
@@ -34,6 +37,13 @@ impl Format {
         let mut bytes = [0; 4];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         Ok(StoreId::of_random(bytes))
+    }
+
+    /// What the checksums of headers in a new store begin with.
+    pub(crate) fn new_secret() -> io::Result<FrameSecret> {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        Ok(FrameSecret(u32::from_le_bytes(bytes)))
     }
 
     /// None if there is no such file, or nothing in it can be read: then the files of the store say what they can.
@@ -59,11 +69,19 @@ impl Format {
         let id = value("id").and_then(|id| StoreId::parse(id).ok());
         let generation = value("generation").and_then(|it| it.parse().ok());
         let is_clean = value("clean") == Some("yes");
-        Ok(id.zip(generation).map(|(id, generation)| Self {
-            id,
-            generation,
-            is_clean,
-        }))
+        let secret = match lines.next() {
+            Some(line) => secret(line),
+            None => Some(FrameSecret(0)),
+        };
+        Ok(id
+            .zip(generation)
+            .zip(secret)
+            .map(|((id, generation), secret)| Self {
+                id,
+                generation,
+                is_clean,
+                secret,
+            }))
     }
 
     /// Replaces the file, durably.
@@ -72,13 +90,25 @@ impl Format {
             id,
             generation,
             is_clean,
+            secret,
         } = self;
         let clean = if *is_clean { "yes" } else { "no" };
-        let text = format!("{FIRST_LINE}\nid {id}\ngeneration {generation}\nclean {clean}\n");
+        let mut text = format!("{FIRST_LINE}\nid {id}\ngeneration {generation}\nclean {clean}\n");
+        if *secret != FrameSecret(0) {
+            text.push_str(&format!("secret {:08x}\n", secret.0));
+        }
         let file = disk.create(UNFINISHED)?;
         write_all(&*file, &[text.as_bytes()], 0)?;
         file.sync()?;
         disk.rename(UNFINISHED, NAME)?;
         disk.sync_folder("")
     }
+}
+
+/// The secret in the line for it.
+fn secret(line: &str) -> Option<FrameSecret> {
+    let digits = line.strip_prefix("secret ")?;
+    let is_number = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = is_number.then(|| u32::from_str_radix(digits, 16).ok())?;
+    number.map(FrameSecret)
 }

@@ -18,6 +18,14 @@ pub(crate) const SEQUENCE_END: u64 = 1 << 63;
 
 const MAGIC: [u8; 4] = *b"dllF";
 
+/// What the checksum of a header is masked with.
+const MASK: u32 = 0xa282_ead8;
+
+/// What the checksums of headers begin with. Each store has its own, which no publisher knows, so that what looks like a
+/// frame in a payload is none. Zero is that of stores without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameSecret(pub(crate) u32);
+
 /// What the body of a frame has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
@@ -76,7 +84,7 @@ impl FrameHeader {
         }
     }
 
-    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
+    pub(crate) fn encode(&self, secret: FrameSecret) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let (kind, flags) = match self.kind {
             FrameKind::Lines { qos } => (1, qos),
@@ -93,18 +101,26 @@ impl FrameHeader {
         bytes[32..36].copy_from_slice(&self.generation.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.synced_to.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.body_checksum.to_le_bytes());
-        let checksum = masked(crc32c(&bytes[..44]));
+        let checksum = secret.checksum(&bytes[..44]);
         bytes[44..48].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
+    /// What looks like a header at the beginning of these bytes, and the secret with which it would be a sound one.
+    pub(crate) fn decode_any(bytes: &[u8]) -> Option<(Self, FrameSecret)> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        let (head, checksum) = bytes.split_last_chunk()?;
+        let secret = FrameSecret::of(head, u32::from_le_bytes(*checksum));
+        Some((Self::decode(bytes, secret)?, secret))
+    }
+
     /// The header at the beginning of these bytes, if there is a sound one.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8], secret: FrameSecret) -> Option<Self> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
         let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in a header"));
         let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("in a header"));
         let is_known = bytes[..4] == MAGIC && bytes[6..8] == VERSION.to_le_bytes();
-        if !is_known || word(44) != masked(crc32c(&bytes[..44])) {
+        if !is_known || word(44) != secret.checksum(&bytes[..44]) {
             return None;
         }
         let kind = match bytes[4] {
@@ -149,33 +165,38 @@ pub(crate) struct LogFrame<'a> {
 
 impl<'a> LogFrame<'a> {
     /// The frame at the beginning of these bytes, if it is whole and both checksums are right.
-    pub(crate) fn at(bytes: &'a [u8]) -> Option<Self> {
-        let header = FrameHeader::decode(bytes)?;
+    pub(crate) fn at(bytes: &'a [u8], secret: FrameSecret) -> Option<Self> {
+        let header = FrameHeader::decode(bytes, secret)?;
         let body = bytes.get(HEADER_BYTES..)?.get(..header.length as usize)?;
         (crc32c(body) == header.body_checksum).then_some(Self { header, body })
     }
 
     /// The same for a frame that has been found sound, whose body is not looked at again.
-    pub(crate) fn checked_before(bytes: &'a [u8]) -> Option<Self> {
-        let header = FrameHeader::decode(bytes)?;
+    pub(crate) fn checked_before(bytes: &'a [u8], secret: FrameSecret) -> Option<Self> {
+        let header = FrameHeader::decode(bytes, secret)?;
         let body = bytes.get(HEADER_BYTES..)?.get(..header.length as usize)?;
         Some(Self { header, body })
     }
 
     /// Whether there is a sound header at or behind an offset whose entries do not come before this number; its body
     /// may be torn.
-    pub(crate) fn has_header(bytes: &[u8], from: usize, next: u64) -> bool {
+    pub(crate) fn has_header(bytes: &[u8], from: usize, next: u64, secret: FrameSecret) -> bool {
         let starts = (from.next_multiple_of(ALIGNMENT)..bytes.len()).step_by(ALIGNMENT);
         let mut headers = starts
             .filter(|&at| bytes[at..].starts_with(&MAGIC))
-            .filter_map(|at| FrameHeader::decode(&bytes[at..]));
+            .filter_map(|at| FrameHeader::decode(&bytes[at..], secret));
         headers.any(|header| header.first >= next)
     }
 
     /// The first frame behind a hole whose sequence number can follow: where it begins, and that number.
-    pub(crate) fn next_behind(bytes: &'a [u8], mut from: usize, next: u64) -> Option<(usize, u64)> {
+    pub(crate) fn next_behind(
+        bytes: &'a [u8],
+        mut from: usize,
+        next: u64,
+        secret: FrameSecret,
+    ) -> Option<(usize, u64)> {
         loop {
-            let (at, frame) = Self::find(bytes, from + 1)?;
+            let (at, frame) = Self::find(bytes, from + 1, secret)?;
             if frame.header.first >= next {
                 return Some((at, frame.header.first));
             }
@@ -184,17 +205,17 @@ impl<'a> LogFrame<'a> {
     }
 
     /// The first sound frame at or behind an offset, and where it begins.
-    pub(crate) fn find(bytes: &'a [u8], from: usize) -> Option<(usize, Self)> {
+    pub(crate) fn find(bytes: &'a [u8], from: usize, secret: FrameSecret) -> Option<(usize, Self)> {
         let starts = (from.next_multiple_of(ALIGNMENT)..bytes.len()).step_by(ALIGNMENT);
         starts
             .filter(|&at| bytes[at..].starts_with(&MAGIC))
-            .find_map(|at| Some((at, Self::at(&bytes[at..])?)))
+            .find_map(|at| Some((at, Self::at(&bytes[at..], secret)?)))
     }
 }
 
 /// Gives each frame in these bytes the checksums of what it has, so that a fuzzer comes behind them.
 #[cfg(fuzzing)]
-pub(crate) fn seal(bytes: &mut [u8]) {
+pub(crate) fn seal(bytes: &mut [u8], secret: FrameSecret) {
     for at in (0..bytes.len()).step_by(ALIGNMENT) {
         let Some(frame) = bytes[at..].strip_prefix(&MAGIC) else {
             continue;
@@ -210,7 +231,7 @@ pub(crate) fn seal(bytes: &mut [u8]) {
             bytes[at + 40..at + 44].copy_from_slice(&body.to_le_bytes());
         }
         if at + HEADER_BYTES <= bytes.len() {
-            let header = masked(crc32c(&bytes[at..at + 44]));
+            let header = secret.checksum(&bytes[at..at + 44]);
             bytes[at + 44..at + 48].copy_from_slice(&header.to_le_bytes());
         }
     }
@@ -221,18 +242,41 @@ pub(crate) fn padded(length: usize) -> usize {
     length.next_multiple_of(ALIGNMENT)
 }
 
-/// A checksum of zeros is not zero, so that zeros are never a header.
-fn masked(checksum: u32) -> u32 {
-    checksum.rotate_right(15).wrapping_add(0xa282_ead8)
+impl FrameSecret {
+    /// The checksum of a header. It is masked, so that zeros are never a header.
+    fn checksum(self, head: &[u8]) -> u32 {
+        let checksum = crc32c_append(self.0, head);
+        checksum.rotate_right(15).wrapping_add(MASK)
+    }
+
+    /// The one with which this checksum is right.
+    fn of(head: &[u8], checksum: u32) -> Self {
+        /// That of CRC-32C, its bits in the order in which the checksum has them.
+        const POLYNOMIAL: u32 = 0x82f6_3b78;
+        // Each step of a checksum can be gone back: the polynomial was added if the highest bit is set, which no shift sets.
+        let mut register = !checksum.wrapping_sub(MASK).rotate_left(15);
+        for &byte in head.iter().rev() {
+            for _ in 0..8 {
+                register = match register >> 31 {
+                    0 => register << 1,
+                    _ => (register ^ POLYNOMIAL) << 1 | 1,
+                };
+            }
+            register ^= u32::from(byte);
+        }
+        Self(!register)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SECRET: FrameSecret = FrameSecret(0x5ea1_5ea1);
+
     fn frame(first: u64, body: &[u8]) -> Vec<u8> {
         let header = FrameHeader::new(FrameKind::State, first, 1).of(&[body]);
-        let mut bytes = header.encode().to_vec();
+        let mut bytes = header.encode(SECRET).to_vec();
         bytes.extend_from_slice(body);
         bytes.resize(header.frame_bytes(), 0);
         bytes
@@ -247,9 +291,9 @@ mod tests {
             ..FrameHeader::new(FrameKind::State, SEQUENCE_END - 8, 3)
         };
         let header = header.of(&[b"ab", b"", b"c"]);
-        let mut bytes = header.encode().to_vec();
+        let mut bytes = header.encode(SECRET).to_vec();
         bytes.extend_from_slice(b"abc");
-        let frame = LogFrame::at(&bytes).expect("a frame");
+        let frame = LogFrame::at(&bytes, SECRET).expect("a frame");
         assert_eq!((frame.header, frame.body), (header, &b"abc"[..]));
         assert_eq!((header.frame_bytes(), header.end()), (56, SEQUENCE_END - 5));
         assert_eq!(
@@ -267,12 +311,12 @@ mod tests {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             // Byte 5 and the version are under the checksum as well.
-            assert_eq!(LogFrame::at(&changed), None, "bit {bit}");
+            assert_eq!(LogFrame::at(&changed, SECRET), None, "bit {bit}");
         }
         for len in 0..sound {
-            assert_eq!(LogFrame::at(&bytes[..len]), None, "{len} bytes");
+            assert_eq!(LogFrame::at(&bytes[..len], SECRET), None, "{len} bytes");
         }
-        assert_eq!(LogFrame::at(&[0; 100]), None);
+        assert_eq!(LogFrame::at(&[0; 100], SECRET), None);
     }
 
     #[test]
@@ -281,9 +325,57 @@ mod tests {
         bytes.extend_from_slice(&MAGIC);
         bytes.resize(40, 0);
         bytes.extend(frame(3, b"x"));
-        let (at, found) = LogFrame::find(&bytes, 1).expect("a frame");
+        let (at, found) = LogFrame::find(&bytes, 1, SECRET).expect("a frame");
         assert_eq!((at, found.header.first), (40, 3));
-        assert!(LogFrame::find(&bytes, 41).is_none());
-        assert!(LogFrame::find(&bytes, 1000).is_none());
+        assert!(LogFrame::find(&bytes, 41, SECRET).is_none());
+        assert!(LogFrame::find(&bytes, 1000, SECRET).is_none());
+    }
+
+    /// As brokers have written it that had no secret.
+    const WITHOUT_SECRET: [u8; 64] = [
+        0x64, 0x6c, 0x6c, 0x46, 0x01, 0x01, 0x01, 0x00, 0x10, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00,
+        0x00, 0x2a, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x68, 0xe5, 0xcf, 0x8b, 0x01,
+        0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x30, 0x00, 0x00, 0x00, 0x85, 0x52, 0x53, 0x64, 0x16,
+        0x67, 0xcb, 0xa4, 0x4d, 0x45, 0x53, 0x53, 0x41, 0x47, 0x45, 0x20, 0x6e, 0x65, 0x77, 0x73,
+        0x20, 0x68, 0x69, 0x0a,
+    ];
+
+    #[test]
+    fn a_store_without_a_secret_has_the_checksums_that_it_had() {
+        let frame = LogFrame::at(&WITHOUT_SECRET, FrameSecret(0)).expect("a frame");
+        assert_eq!(frame.body, b"MESSAGE news hi\n");
+        let header = FrameHeader {
+            time_ms: 1_700_000_000_000,
+            generation: 2,
+            synced_to: 48,
+            ..FrameHeader::new(FrameKind::Lines { qos: 1 }, 42, 1)
+        };
+        let header = header.of(&[frame.body]);
+        assert_eq!(frame.header, header);
+        assert_eq!(header.encode(FrameSecret(0)), WITHOUT_SECRET[..48]);
+    }
+
+    #[test]
+    fn a_frame_with_another_secret_is_none() {
+        let mut bytes = WITHOUT_SECRET.to_vec();
+        bytes.extend(frame(43, b"x"));
+        let found = LogFrame::find(&bytes, 0, SECRET).expect("a frame");
+        assert_eq!((found.0, found.1.header.first), (64, 43));
+        for bit in 0..32 {
+            let other = FrameSecret(SECRET.0 ^ 1 << bit);
+            assert!(LogFrame::find(&bytes, 0, other).is_none());
+            assert!(!LogFrame::has_header(&bytes, 0, 0, other));
+            assert!(LogFrame::checked_before(&bytes[64..], other).is_none());
+        }
+    }
+
+    #[test]
+    fn a_header_leads_back_to_its_secret() {
+        for secret in [0, 1, SECRET.0, u32::MAX].map(FrameSecret) {
+            let header = FrameHeader::new(FrameKind::State, 9, 1).of(&[b"some bytes"]);
+            let bytes = header.encode(secret);
+            assert_eq!(FrameHeader::decode_any(&bytes), Some((header, secret)));
+        }
+        assert_eq!(FrameHeader::decode_any(&[0; HEADER_BYTES]), None);
     }
 }

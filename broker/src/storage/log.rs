@@ -11,7 +11,7 @@ use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
 use super::disk::{Disk, DiskFile, is_full, write_all};
 use super::figures::LogFigures;
-use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
+use super::frame::{ALIGNMENT, FrameHeader, FrameKind, FrameSecret, HEADER_BYTES, LogFrame};
 use super::segment::{FOLDER, LogSegment, Mark, segment_name};
 use super::segment_list::{FoundSegment, SegmentList};
 use super::undurable::Undurable;
@@ -32,6 +32,7 @@ pub(crate) struct Log {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segment_bytes: u64,
     generation: u32,
+    pub(super) secret: FrameSecret,
     /// Lock order: after the locks of the publisher, before none. Writes wait under it for the system only.
     pub(super) tail: Mutex<Tail>,
     /// Held by the one sync at a time. Lock order: before `tail`.
@@ -94,6 +95,7 @@ impl Log {
     pub(crate) fn begin(
         disk: Arc<dyn Disk>,
         segment_bytes: u64,
+        secret: FrameSecret,
         generation: u32,
         next: u64,
         time_ms: u64,
@@ -108,7 +110,7 @@ impl Log {
         file.reserve(segment_bytes)?;
         let first = LogSegment::new(next, file, segment_bytes);
         let end = match is_damaged {
-            true => seal(&first, generation, time_ms)?,
+            true => seal(&first, secret, generation, time_ms)?,
             false => 0,
         };
         // One that had this name may say the same, and must not go before this one is whole.
@@ -117,12 +119,13 @@ impl Log {
             disk.sync_folder(FOLDER)?;
         }
         let first = Arc::new(first);
-        let segments = SegmentList::of_earlier(&*disk)?;
+        let segments = SegmentList::of_earlier(&*disk, secret)?;
         segments.add(&first);
         Ok(Self {
             disk,
             segment_bytes,
             generation,
+            secret,
             tail: Mutex::new(Tail {
                 segments: vec![first],
                 end,
@@ -224,10 +227,10 @@ impl Log {
         if tail.end + bytes > tail.current().bytes {
             self.begin_segment(tail, bytes)?;
         }
-        if let Err(err) = write_frame(tail, &mut header, frame) {
+        if let Err(err) = write_frame(tail, self.secret, &mut header, frame) {
             // Once more, elsewhere: the disk may be bad in one place.
             self.begin_segment(tail, bytes).map_err(|_| err)?;
-            write_frame(tail, &mut header, frame)?;
+            write_frame(tail, self.secret, &mut header, frame)?;
         }
         tail.current().marks.note(Mark {
             sequence: header.first,
@@ -364,13 +367,13 @@ impl Log {
         file.reserve(bytes)?;
         let (mut at, mut first) = (0, tail.next);
         for mut frames in tail.undurable.pieces() {
-            while let Some(mut frame) = LogFrame::at(frames) {
+            while let Some(mut frame) = LogFrame::at(frames, self.secret) {
                 first = first.min(frame.header.first);
                 // It says how far its segment is durable, and this one is another.
                 frame.header.synced_to = 0;
                 let (whole, rest) = frames.split_at(frame.header.frame_bytes());
                 let body = &whole[HEADER_BYTES..];
-                write_all(&*file, &[&frame.header.encode(), body], at)?;
+                write_all(&*file, &[&frame.header.encode(self.secret), body], at)?;
                 at += whole.len() as u64;
                 frames = rest;
             }
@@ -522,14 +525,19 @@ impl Tail {
 
 /// Writes two marks at the beginning of a segment, the second of which says that the first is durable, and so all segments
 /// before. Returns where they end.
-fn seal(segment: &LogSegment, generation: u32, time_ms: u64) -> io::Result<u64> {
+fn seal(
+    segment: &LogSegment,
+    secret: FrameSecret,
+    generation: u32,
+    time_ms: u64,
+) -> io::Result<u64> {
     let mut end = 0;
     for synced_to in [0, HEADER_BYTES as u32] {
         let mut mark = FrameHeader::new(FrameKind::Mark, segment.first, 0);
         mark.time_ms = time_ms;
         mark.generation = generation;
         mark.synced_to = synced_to;
-        write_all(&*segment.file, &[&mark.encode()], end)?;
+        write_all(&*segment.file, &[&mark.encode(secret)], end)?;
         end += HEADER_BYTES as u64;
     }
     segment.file.sync()?;
@@ -552,12 +560,17 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// Writes a frame at the end, and keeps it in memory until it is durable.
-fn write_frame(tail: &mut Tail, header: &mut FrameHeader, frame: &NewFrame<'_>) -> io::Result<()> {
+fn write_frame(
+    tail: &mut Tail,
+    secret: FrameSecret,
+    header: &mut FrameHeader,
+    frame: &NewFrame<'_>,
+) -> io::Result<()> {
     let segment = tail.current();
     // Relaxed: an older mark says less, and nothing wrong.
     let synced_to = segment.synced_to.load(Ordering::Relaxed);
     header.synced_to = u32::try_from(synced_to).unwrap_or(u32::MAX);
-    let head = header.encode();
+    let head = header.encode(secret);
     let padding = [0; ALIGNMENT];
     let padding = &padding[..header.frame_bytes() - HEADER_BYTES - header.length as usize];
     let mut parts = Vec::with_capacity(frame.body.len() + 2);

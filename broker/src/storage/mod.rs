@@ -15,6 +15,7 @@ pub(crate) mod reader;
 pub(crate) mod record;
 mod recovery;
 pub(crate) mod report;
+mod secret;
 mod segment;
 mod segment_list;
 mod snapshot;

@@ -55,7 +55,7 @@ impl<'a> LogReader<'a> {
 
     /// The frame that has the entry with this number; none if it has been removed, or is damaged.
     pub(crate) fn frame(&mut self, sequence: u64) -> io::Result<Option<LogFrame<'_>>> {
-        let found = FrameHeader::decode(&self.bytes[self.frame.clone()]);
+        let found = FrameHeader::decode(&self.bytes[self.frame.clone()], self.log.secret);
         let is_in = |header: FrameHeader| (header.first..header.end()).contains(&sequence);
         if !found.is_some_and(is_in) && !self.find(sequence)? {
             // The newest segment may have been followed by another one meanwhile.
@@ -64,7 +64,10 @@ impl<'a> LogReader<'a> {
                 return Ok(None);
             }
         }
-        Ok(LogFrame::checked_before(&self.bytes[self.frame.clone()]))
+        Ok(LogFrame::checked_before(
+            &self.bytes[self.frame.clone()],
+            self.log.secret,
+        ))
     }
 
     fn find(&mut self, sequence: u64) -> io::Result<bool> {
@@ -87,7 +90,7 @@ impl<'a> LogReader<'a> {
                 // The bytes may have moved.
                 let begin = self.frame.end;
                 let end = (begin + header.frame_bytes()).min(self.bytes.len());
-                if LogFrame::at(&self.bytes[begin..end]).is_none() {
+                if LogFrame::at(&self.bytes[begin..end], self.log.secret).is_none() {
                     self.skip(header.frame_bytes());
                     return Ok(false);
                 }
@@ -135,7 +138,7 @@ impl<'a> LogReader<'a> {
         if !self.fill(self.frame.end + HEADER_BYTES)? {
             return Ok(None);
         }
-        let header = FrameHeader::decode(&self.bytes[self.frame.end..]);
+        let header = FrameHeader::decode(&self.bytes[self.frame.end..], self.log.secret);
         // What is left of an earlier use of the file has lower numbers.
         Ok(header.filter(|header| header.first >= self.next))
     }
@@ -192,15 +195,25 @@ mod tests {
 
     use super::super::disk::Disk;
     use super::super::disk::memory::MemoryDisk;
-    use super::super::frame::FrameKind;
+    use super::super::frame::{FrameKind, FrameSecret};
     use super::super::log::NewFrame;
     use super::*;
 
     const SEGMENT_BYTES: u64 = 4096;
+    const SECRET: FrameSecret = FrameSecret(0x5ea1_5ea1);
 
     fn begin(disk: &MemoryDisk, next: u64) -> Log {
         disk.make_folder("log").expect("no fault");
-        Log::begin(Arc::new(disk.clone()), SEGMENT_BYTES, 1, next, 0, false).expect("no fault")
+        Log::begin(
+            Arc::new(disk.clone()),
+            SEGMENT_BYTES,
+            SECRET,
+            1,
+            next,
+            0,
+            false,
+        )
+        .expect("no fault")
     }
 
     /// Appends frames of one to five entries, each of which is its number.
@@ -262,6 +275,7 @@ mod tests {
             Log::begin(
                 Arc::new(disk.clone()),
                 SEGMENT_BYTES,
+                SECRET,
                 generation,
                 next,
                 0,
@@ -335,7 +349,7 @@ mod tests {
         header.length = u32::MAX;
         let name = "log/00000000000000000001.log";
         disk.damage(name, |bytes| {
-            bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
+            bytes[..HEADER_BYTES].copy_from_slice(&header.encode(SECRET));
         });
         let mut reader = LogReader::new(&log);
         assert!(reader.frame(1).expect("no fault").is_none());

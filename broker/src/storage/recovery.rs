@@ -13,8 +13,9 @@ use std::io;
 use std::ops::Range;
 
 use super::disk::{Disk, DiskFile, ReadDisk, read_all, read_into, write_all};
-use super::frame::LogFrame;
+use super::frame::{FrameSecret, LogFrame};
 use super::log::now_ms;
+use super::secret::FoundSecret;
 use super::segment::{FOLDER, segment_first, segment_name};
 
 /// The folder for bytes that were damaged, or cut off.
@@ -112,6 +113,7 @@ pub(crate) struct Segments<'a> {
     pub(crate) look_from: u64,
     /// The last process has made all of it durable.
     pub(crate) is_durable: bool,
+    pub(crate) secret: FoundSecret,
 }
 
 /// One segment while it is read.
@@ -130,6 +132,7 @@ struct Scan<'a> {
     /// Up to where it was durable, once that is known.
     synced_to: Option<usize>,
     is_durable: bool,
+    secret: FoundSecret,
     /// Whether a later segment says that this one was durable.
     is_sealed: &'a dyn Fn() -> bool,
 }
@@ -157,6 +160,7 @@ pub(crate) fn read(
         from,
         look_from,
         is_durable,
+        secret,
     } = *segments;
     // One that ends before is not read.
     let begin = firsts
@@ -172,7 +176,7 @@ pub(crate) fn read(
         // What cannot be read is no proof that something was durable.
         let is_durable_before = |from: usize| {
             let mut later = firsts[from..].iter();
-            later.any(|&later| is_begun(disk, later).unwrap_or(false))
+            later.any(|&later| is_begun(disk, secret.value, later).unwrap_or(false))
         };
         if first > found.next {
             // Whatever a snapshot has was durable before it.
@@ -198,6 +202,7 @@ pub(crate) fn read(
             next_first: firsts.get(at + 1).copied(),
             synced_to: None,
             is_durable,
+            secret,
             is_sealed: &|| *is_sealed.get_or_init(|| is_durable_before(at + 1)),
         };
         if scan.read(&mut found, apply)? {
@@ -242,16 +247,16 @@ pub(crate) fn mend(disk: &dyn Disk, found: &Recovered) -> io::Result<Vec<String>
 }
 
 /// Whether a frame of this segment says that its beginning was durable, and so all segments before it.
-fn is_begun(disk: &dyn ReadDisk, first: u64) -> io::Result<bool> {
+fn is_begun(disk: &dyn ReadDisk, secret: FrameSecret, first: u64) -> io::Result<bool> {
     let bytes = read_all(&*disk.open(&segment_name(first))?)?;
-    Ok(synced_to(&bytes, 0, first) > 0)
+    Ok(synced_to(&bytes, secret, 0, first) > 0)
 }
 
 /// Up to where a segment was durable, as the frames from an offset on say. `first` is its sequence number: what comes
 /// before that is left of an earlier use of the file.
-fn synced_to(bytes: &[u8], mut from: usize, first: u64) -> usize {
+fn synced_to(bytes: &[u8], secret: FrameSecret, mut from: usize, first: u64) -> usize {
     let mut highest = 0;
-    while let Some((at, frame)) = LogFrame::find(bytes, from) {
+    while let Some((at, frame)) = LogFrame::find(bytes, from, secret) {
         if frame.header.first >= first {
             highest = highest.max(frame.header.synced_to as usize);
         }
@@ -313,7 +318,8 @@ impl Scan<'_> {
             if self.is_at_end(found.next) {
                 break;
             }
-            let behind = LogFrame::next_behind(&self.bytes, self.end, found.next);
+            let behind =
+                LogFrame::next_behind(&self.bytes, self.end, found.next, self.secret.value);
             // A process that writes meanwhile has written what lies here before what lies behind it.
             if self.read_again(behind.map_or(self.used, |(at, _)| at), found.next)? {
                 continue;
@@ -355,7 +361,7 @@ impl Scan<'_> {
     }
 
     fn take_frames(&mut self, found: &mut Recovered, apply: &mut dyn FnMut(&LogFrame<'_>)) {
-        while let Some(frame) = LogFrame::at(&self.bytes[self.end..]) {
+        while let Some(frame) = LogFrame::at(&self.bytes[self.end..], self.secret.value) {
             let is_next = frame.header.first == found.next;
             // Written anew after a sync that failed, and the segment before has it all the same.
             let is_repeated =
@@ -383,7 +389,9 @@ impl Scan<'_> {
         let is_of_log = || {
             self.is_durable
                 || next < self.from
-                || LogFrame::has_header(&self.bytes, self.end, next)
+                || LogFrame::has_header(&self.bytes, self.end, next, self.secret.value)
+                // Whether it is cannot be told: no byte goes without a copy.
+                || !self.secret.is_certain
                 || (self.is_sealed)()
         };
         is_followed || self.used <= self.end || !is_of_log()
@@ -396,7 +404,7 @@ impl Scan<'_> {
             &mut self.bytes[self.end..until],
             self.end as u64,
         )?;
-        let frame = LogFrame::at(&self.bytes[self.end..]);
+        let frame = LogFrame::at(&self.bytes[self.end..], self.secret.value);
         Ok(frame.is_some_and(|frame| frame.header.first == next))
     }
 
@@ -405,11 +413,12 @@ impl Scan<'_> {
         // What a snapshot has was durable before it. The frames say the same at each hole: none says more than up to
         // its own place.
         let (bytes, end, first) = (&self.bytes, self.end, self.first);
+        let secret = self.secret.value;
         self.is_durable
             || next < self.from
             || *self
                 .synced_to
-                .get_or_insert_with(|| synced_to(bytes, end, first))
+                .get_or_insert_with(|| synced_to(bytes, secret, end, first))
                 > end
             || (self.is_sealed)()
     }

@@ -17,6 +17,8 @@ use super::survey::{Extent, Survey};
 pub struct StoreReport {
     /// What its file `format` says; none if it is missing or cannot be read.
     pub identity: Option<StoreIdentity>,
+    /// What the checksums of headers begin with is lost with that file, and what cannot be read may be sound.
+    pub is_secret_lost: bool,
     /// The snapshots, the oldest first.
     pub snapshots: Vec<SnapshotReport>,
     /// The number of segments of the log.
@@ -122,6 +124,7 @@ impl StoreReport {
                 generation: format.generation,
                 is_clean: format.is_clean,
             }),
+            is_secret_lost: survey.is_secret_lost,
             snapshots: snapshots.collect(),
             segments: log.segments,
             bytes: log.bytes,
@@ -185,7 +188,7 @@ mod tests {
     use super::super::crash::{SEGMENT_BYTES, Scene, Topics, apply, open, retained, settled};
     use super::super::disk::DiskFile;
     use super::super::disk::memory::MemoryDisk;
-    use super::super::frame::{FrameKind, LogFrame};
+    use super::super::frame::{FrameKind, FrameSecret, LogFrame};
     use super::super::record::Record;
     use super::super::store::Store;
     use super::*;
@@ -233,7 +236,10 @@ mod tests {
                 let place = format!("{name} at {at}: {report:?}");
                 if !report.is_damaged() {
                     // With the next segment nothing is missing.
-                    assert!(is_mark(&whole, at) && &state == scene.state(), "{place}");
+                    assert!(
+                        is_mark(&whole, scene.store.secret(), at) && &state == scene.state(),
+                        "{place}"
+                    );
                     continue;
                 }
                 assert_eq!(report.lost, missing as u64, "{place}");
@@ -247,10 +253,10 @@ mod tests {
     }
 
     /// Whether a byte is in a mark.
-    fn is_mark(bytes: &[u8], at: usize) -> bool {
+    fn is_mark(bytes: &[u8], secret: FrameSecret, at: usize) -> bool {
         let mut from = 0;
         loop {
-            let (begin, frame) = LogFrame::find(bytes, from).expect("a frame");
+            let (begin, frame) = LogFrame::find(bytes, from, secret).expect("a frame");
             from = begin + frame.header.frame_bytes();
             if at < from {
                 return frame.header.kind == FrameKind::Mark;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::sync::{AtomicU64, Mutex};
 
 use super::disk::{DiskFile, read_all};
-use super::frame::{FrameHeader, HEADER_BYTES, LogFrame, SEQUENCE_END};
+use super::frame::{FrameHeader, FrameSecret, HEADER_BYTES, LogFrame, SEQUENCE_END};
 
 /// The folder of the segments.
 pub(crate) const FOLDER: &str = "log";
@@ -74,7 +74,11 @@ impl LogSegment {
 impl ReadableSegment {
     /// One of an earlier process, whose frames are found by reading their headers. Where there is none, more may lie
     /// behind damage.
-    pub(super) fn scanned(first: u64, file: Box<dyn DiskFile>) -> io::Result<Self> {
+    pub(super) fn scanned(
+        first: u64,
+        file: Box<dyn DiskFile>,
+        secret: FrameSecret,
+    ) -> io::Result<Self> {
         let marks = SegmentMarks::default();
         let len = file.len()?;
         let (mut at, mut next) = (0, first);
@@ -82,7 +86,7 @@ impl ReadableSegment {
         while at < len {
             let mut bytes = [0; HEADER_BYTES];
             let read = file.read_at(&mut bytes, at)?;
-            let header = FrameHeader::decode(&bytes[..read]);
+            let header = FrameHeader::decode(&bytes[..read], secret);
             let follows = |header: &FrameHeader| {
                 let end = at + HEADER_BYTES as u64 + u64::from(header.length);
                 header.first == next && end <= len
@@ -90,7 +94,7 @@ impl ReadableSegment {
             let Some(header) = header.filter(follows) else {
                 // Read as a whole, as a start does. A start cuts off what lies behind the last frame, so that this is rare.
                 let all = read_all(&*file)?;
-                let behind = LogFrame::next_behind(&all, at as usize, next);
+                let behind = LogFrame::next_behind(&all, at as usize, next, secret);
                 let Some((found, first)) = behind else {
                     break;
                 };

@@ -7,11 +7,14 @@ use std::ops::Range;
 use crate::sync::Mutex;
 
 use super::disk::{Disk, ReadDisk};
-use super::frame::{FrameHeader, HEADER_BYTES};
+use super::frame::{FrameHeader, FrameSecret, HEADER_BYTES};
 use super::segment::{FOLDER, LogSegment, ReadableSegment, segment_first, segment_name};
 
-/// By their first numbers. The lock is held for a moment, never while the disk works.
-pub(super) struct SegmentList(Mutex<BTreeMap<u64, ListedSegment>>);
+pub(super) struct SegmentList {
+    /// By their first numbers. The lock is held for a moment, never while the disk works.
+    all: Mutex<BTreeMap<u64, ListedSegment>>,
+    secret: FrameSecret,
+}
 
 struct ListedSegment {
     /// The length of its file.
@@ -31,7 +34,7 @@ pub(super) struct SegmentListSize {
 
 impl SegmentList {
     /// Those that are there already.
-    pub(super) fn of_earlier(disk: &dyn Disk) -> io::Result<Self> {
+    pub(super) fn of_earlier(disk: &dyn Disk, secret: FrameSecret) -> io::Result<Self> {
         let mut all = BTreeMap::new();
         for name in disk.names(FOLDER)? {
             let Some(first) = segment_first(&name) else {
@@ -41,23 +44,26 @@ impl SegmentList {
             let readable = None;
             all.insert(first, ListedSegment { bytes, readable });
         }
-        Ok(Self(Mutex::new(all)))
+        Ok(Self {
+            all: Mutex::new(all),
+            secret,
+        })
     }
 
     /// Adds one that is written to, or takes it for one with the same first number.
     pub(super) fn add(&self, segment: &LogSegment) {
-        self.0.lock().insert(segment.first, segment.into());
+        self.all.lock().insert(segment.first, segment.into());
     }
 
     /// The same for one that has all that those behind it had.
     pub(super) fn end_with(&self, segment: &LogSegment) {
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
         all.retain(|first, _| *first < segment.first);
         all.insert(segment.first, segment.into());
     }
 
     pub(super) fn remove(&self, first: u64) {
-        self.0.lock().remove(&first);
+        self.all.lock().remove(&first);
     }
 
     /// The segment that has an entry.
@@ -67,7 +73,7 @@ impl SegmentList {
         sequence: u64,
     ) -> io::Result<Option<FoundSegment>> {
         let (numbers, found) = {
-            let all = self.0.lock();
+            let all = self.all.lock();
             let Some((&first, found)) = all.range(..=sequence).next_back() else {
                 return Ok(None);
             };
@@ -80,8 +86,8 @@ impl SegmentList {
         }
         // Not under the lock, which publishers take. Two that look for it at once read it twice, and that does no harm.
         let file = disk.open(&segment_name(numbers.start))?;
-        let segment = ReadableSegment::scanned(numbers.start, file)?;
-        if let Some(listed) = self.0.lock().get_mut(&numbers.start) {
+        let segment = ReadableSegment::scanned(numbers.start, file, self.secret)?;
+        if let Some(listed) = self.all.lock().get_mut(&numbers.start) {
             listed.readable = Some(segment.clone());
         }
         Ok(Some((numbers, segment)))
@@ -89,7 +95,7 @@ impl SegmentList {
 
     /// The first number that is younger than this time, or one shortly before it.
     pub(super) fn younger(&self, disk: &dyn ReadDisk, time_ms: u64) -> io::Result<u64> {
-        let firsts: Vec<u64> = self.0.lock().keys().copied().collect();
+        let firsts: Vec<u64> = self.all.lock().keys().copied().collect();
         let mut found = firsts.first().copied().unwrap_or(0);
         for first in firsts {
             let segment = self.find(disk, first)?;
@@ -107,14 +113,15 @@ impl SegmentList {
         disk: &dyn ReadDisk,
         generation: u32,
     ) -> io::Result<Option<u64>> {
-        let firsts: Vec<u64> = self.0.lock().keys().copied().collect();
+        let firsts: Vec<u64> = self.all.lock().keys().copied().collect();
         for first in firsts {
             let Some((_, segment)) = self.find(disk, first)? else {
                 continue;
             };
             let mut bytes = [0; HEADER_BYTES];
             segment.file.read_at(&mut bytes, 0)?;
-            let header = FrameHeader::decode(&bytes).filter(|header| header.first == first);
+            let header =
+                FrameHeader::decode(&bytes, self.secret).filter(|header| header.first == first);
             if header.is_some_and(|header| header.generation > generation) {
                 return Ok(Some(first));
             }
@@ -131,11 +138,11 @@ impl SegmentList {
 
     /// The number of the oldest entry that is still there.
     pub(super) fn oldest(&self) -> u64 {
-        self.0.lock().keys().next().copied().unwrap_or(0)
+        self.all.lock().keys().next().copied().unwrap_or(0)
     }
 
     pub(super) fn size(&self) -> SegmentListSize {
-        let all = self.0.lock();
+        let all = self.all.lock();
         SegmentListSize {
             count: all.len(),
             bytes: all.values().map(|segment| segment.bytes).sum(),

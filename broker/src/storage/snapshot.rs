@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, ReadDisk, read_all, write_all};
-use super::frame::{ALIGNMENT, FrameHeader, FrameKind, HEADER_BYTES, LogFrame};
+use super::frame::{ALIGNMENT, FrameHeader, FrameKind, FrameSecret, HEADER_BYTES, LogFrame};
 use super::record::{Apply, Record, records};
 use super::segment::sequence;
 
@@ -21,6 +21,7 @@ const BODY_BYTES: usize = 64 * 1024;
 pub(crate) struct SnapshotWriter {
     disk: Arc<dyn Disk>,
     file: Box<dyn DiskFile>,
+    secret: FrameSecret,
     first: u64,
     end: u64,
     body: Vec<u8>,
@@ -31,11 +32,12 @@ pub(crate) struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    pub(crate) fn begin(disk: Arc<dyn Disk>, first: u64) -> io::Result<Self> {
+    pub(crate) fn begin(disk: Arc<dyn Disk>, secret: FrameSecret, first: u64) -> io::Result<Self> {
         let file = disk.create(&unfinished_name(first))?;
         Ok(Self {
             disk,
             file,
+            secret,
             first,
             end: 0,
             body: Vec::new(),
@@ -56,7 +58,7 @@ impl SnapshotWriter {
 
     fn flush(&mut self, kind: FrameKind) {
         let header = FrameHeader::new(kind, self.first, self.in_body).of(&[&self.body]);
-        let (head, padding) = (header.encode(), [0; ALIGNMENT]);
+        let (head, padding) = (header.encode(self.secret), [0; ALIGNMENT]);
         let padding = &padding[..header.frame_bytes() - HEADER_BYTES - self.body.len()];
         if self.failure.is_none() {
             let written = write_all(&*self.file, &[&head, &self.body, padding], self.end);
@@ -106,9 +108,14 @@ pub(crate) fn list(disk: &dyn ReadDisk) -> io::Result<Vec<u64>> {
 }
 
 /// Reads a snapshot. False, before anything is applied, if it is not sound from beginning to end.
-pub(crate) fn read(disk: &dyn ReadDisk, first: u64, apply: &mut dyn Apply) -> io::Result<bool> {
+pub(crate) fn read(
+    disk: &dyn ReadDisk,
+    secret: FrameSecret,
+    first: u64,
+    apply: &mut dyn Apply,
+) -> io::Result<bool> {
     let bytes = read_all(&*disk.open(&name(first))?)?;
-    let Some(bodies) = bodies(&bytes, first) else {
+    let Some(bodies) = bodies(&bytes, secret, first) else {
         return Ok(false);
     };
     for body in bodies {
@@ -118,10 +125,10 @@ pub(crate) fn read(disk: &dyn ReadDisk, first: u64, apply: &mut dyn Apply) -> io
 }
 
 /// The bodies with the records of a snapshot that is sound.
-fn bodies(mut bytes: &[u8], first: u64) -> Option<Vec<&[u8]>> {
+fn bodies(mut bytes: &[u8], secret: FrameSecret, first: u64) -> Option<Vec<&[u8]>> {
     let (mut bodies, mut count) = (Vec::new(), 0_u64);
     loop {
-        let frame = LogFrame::at(bytes)?;
+        let frame = LogFrame::at(bytes, secret)?;
         if frame.header.first != first {
             return None;
         }

@@ -195,7 +195,9 @@ impl Store {
         for folder in [segment::FOLDER, snapshot::FOLDER, recovery::DAMAGED] {
             disk.make_folder(folder)?;
         }
-        let found = Survey::read(&*disk, format.as_ref(), extent, apply)?.mend(&*disk)?;
+        let survey = Survey::read(&*disk, format.as_ref(), extent, apply)?;
+        let secret = survey.secret;
+        let found = survey.mend(&*disk)?;
         let recovered = &found.recovered;
         let before = format.as_ref().map_or(0, |it| it.generation);
         let is_intact = recovered.lost == 0 && recovered.cut_bytes == 0;
@@ -209,12 +211,14 @@ impl Store {
             id,
             generation,
             is_clean: false,
+            secret,
         };
         let (next, time_ms) = (recovered.next, recovered.time_ms);
         let is_damaged = recovered.damages > 0;
         let log = Log::begin(
             disk.clone(),
             segment_bytes,
+            secret,
             generation,
             next,
             time_ms,
@@ -488,7 +492,7 @@ impl Store {
         for turn in &self.turns {
             drop(turn.lock());
         }
-        let mut snapshot = SnapshotWriter::begin(self.disk.clone(), first)?;
+        let mut snapshot = SnapshotWriter::begin(self.disk.clone(), self.log.secret, first)?;
         source.write(&mut snapshot);
         let bytes = snapshot.bytes();
         // What the snapshot says may be newer than its number. After a crash nothing may be known that the log
@@ -603,9 +607,16 @@ impl fmt::Display for NotKept {
 impl std::error::Error for NotKept {}
 
 #[cfg(test)]
+use super::frame::FrameSecret;
+
+#[cfg(test)]
 impl Store {
     pub(super) fn generation(&self) -> u32 {
         self.format.lock().generation
+    }
+
+    pub(super) fn secret(&self) -> FrameSecret {
+        self.log.secret
     }
 
     pub(super) fn mark(&self) -> Result<(), NotKept> {

@@ -4,10 +4,12 @@ use std::io;
 
 use super::disk::{Disk, ReadDisk};
 use super::format::Format;
-use super::frame::FrameKind;
+use super::frame::{FrameKind, FrameSecret};
 use super::log::now_ms;
 use super::record::{Apply, Record, records};
 use super::recovery::{self, DAMAGED, Recovered, Segments};
+use super::secret::FoundSecret;
+use super::segment::segment_name;
 use super::snapshot;
 
 /// The sequence number of the first entry of a store.
@@ -27,6 +29,10 @@ pub(crate) struct Survey {
     /// The snapshots that were read, the oldest first.
     pub(crate) snapshots: Vec<SnapshotFound>,
     pub(crate) log: Recovered,
+    /// What the checksums of headers begin with.
+    pub(crate) secret: FrameSecret,
+    /// It is lost with `format`, and what cannot be read may be sound.
+    pub(crate) is_secret_lost: bool,
 }
 
 /// A snapshot.
@@ -41,6 +47,27 @@ pub(crate) struct StoreFound {
     pub(crate) recovered: Recovered,
     /// Snapshots that were not sound.
     pub(crate) bad_snapshots: usize,
+    /// What was not sound may have been so with the secret that is lost with `format`.
+    pub(crate) is_secret_lost: bool,
+}
+
+/// The secret of a store with these snapshots and segments.
+pub(super) fn secret(
+    disk: &dyn ReadDisk,
+    snapshots: &[u64],
+    segments: &[u64],
+    noted: Option<FrameSecret>,
+) -> io::Result<FoundSecret> {
+    let snapshots = snapshots.iter().rev().map(|&first| snapshot::name(first));
+    let segments = segments.iter().rev().map(|&first| segment_name(first));
+    match FoundSecret::find(disk, snapshots.chain(segments), noted) {
+        Some(secret) => Ok(secret),
+        // With a new one nothing counts that looks like a frame.
+        None => Ok(FoundSecret {
+            value: Format::new_secret()?,
+            is_certain: false,
+        }),
+    }
 }
 
 impl Survey {
@@ -54,12 +81,14 @@ impl Survey {
         // Before the snapshots: a broker that runs adds a snapshot first, and then removes segments.
         let firsts = recovery::list(disk)?;
         let listed = snapshot::list(disk)?;
+        let noted = format.map(|format| format.secret);
+        let secret = secret(disk, &listed, &firsts, noted)?;
         let (mut snapshots, mut newest) = (Vec::new(), None);
         for &first in listed.iter().rev() {
             let is_sound = match newest {
-                None => snapshot::read(disk, first, apply)?,
+                None => snapshot::read(disk, secret.value, first, apply)?,
                 Some(_) if extent == Extent::Needed => break,
-                Some(_) => snapshot::read(disk, first, &mut |_: &Record<'_>| {})?,
+                Some(_) => snapshot::read(disk, secret.value, first, &mut |_: &Record<'_>| {})?,
             };
             snapshots.push(SnapshotFound { first, is_sound });
             if is_sound {
@@ -78,6 +107,7 @@ impl Survey {
             from,
             look_from,
             is_durable: format.is_some_and(|format| format.is_clean),
+            secret,
         };
         let log = recovery::read(disk, &segments, &mut |frame| match frame.header.kind {
             // What comes before the snapshot is in it.
@@ -87,7 +117,15 @@ impl Survey {
             FrameKind::Lines { .. } => apply.lines(frame.header.first, frame.body),
             FrameKind::State | FrameKind::Mark => {}
         })?;
-        Ok(Self { snapshots, log })
+        let is_sound = log.cut.is_none()
+            && log.damages == 0
+            && snapshots.iter().all(|snapshot| snapshot.is_sound);
+        Ok(Self {
+            snapshots,
+            log,
+            secret: secret.value,
+            is_secret_lost: noted.is_none() && !secret.is_certain && !is_sound,
+        })
     }
 
     /// The number of snapshots that are not sound.
@@ -112,7 +150,7 @@ impl Survey {
     /// was read is durable.
     pub(crate) fn mend(self, disk: &dyn Disk) -> io::Result<StoreFound> {
         snapshot::remove_unfinished(disk)?;
-        let bad_snapshots = self.bad_snapshots();
+        let (bad_snapshots, is_secret_lost) = (self.bad_snapshots(), self.is_secret_lost);
         let mut kept_aside = Vec::new();
         let bad = self.snapshots.iter().filter(|snapshot| !snapshot.is_sound);
         for SnapshotFound { first, .. } in bad {
@@ -126,6 +164,7 @@ impl Survey {
         Ok(StoreFound {
             recovered,
             bad_snapshots,
+            is_secret_lost,
         })
     }
 }
@@ -158,10 +197,13 @@ mod tests {
                 }
                 let before = contents(&disk);
                 let mut read = Topics::new();
-                let survey =
-                    Survey::read(&disk, None, Extent::Needed, &mut |record: &Record<'_>| {
-                        apply(&mut read, record)
-                    });
+                let format = Format::read(&disk).expect("it is not newer");
+                let survey = Survey::read(
+                    &disk,
+                    format.as_ref(),
+                    Extent::Needed,
+                    &mut |record: &Record<'_>| apply(&mut read, record),
+                );
                 assert_eq!((disk.steps(), contents(&disk)), (0, before));
                 let (_, found, state) = open(&disk).expect("it opens");
                 assert_eq!(read, state);
