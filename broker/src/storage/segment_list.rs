@@ -141,6 +141,21 @@ impl SegmentList {
         self.all.lock().keys().next().copied().unwrap_or(0)
     }
 
+    /// Of the newest that are not longer than so many bytes together, the number of the first entry; none if that is all
+    /// of them. There are at least so many, however long they are.
+    pub(super) fn first_within(&self, bytes: u64, least: usize) -> Option<u64> {
+        let all = self.all.lock();
+        let (mut sum, mut first) = (0, None);
+        for (at, (&number, segment)) in all.iter().rev().enumerate() {
+            sum += segment.bytes;
+            if sum > bytes && at >= least {
+                return first;
+            }
+            first = Some(number);
+        }
+        None
+    }
+
     pub(super) fn size(&self) -> SegmentListSize {
         let all = self.all.lock();
         SegmentListSize {
@@ -156,5 +171,34 @@ impl From<&LogSegment> for ListedSegment {
             bytes: segment.bytes,
             readable: Some(segment.readable()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(lengths: &[u64]) -> SegmentList {
+        let all = (1..).zip(lengths).map(|(number, &bytes)| {
+            let readable = None;
+            (10 * number, ListedSegment { bytes, readable })
+        });
+        SegmentList {
+            all: Mutex::new(all.collect()),
+            secret: FrameSecret(0),
+        }
+    }
+
+    #[test]
+    fn segments_count_by_their_length_and_not_by_their_number() {
+        // Each start leaves one, most of which are short.
+        let short = list(&[1; 1000]);
+        assert_eq!(short.first_within(1000, 2), None);
+        assert_eq!(short.first_within(999, 2), Some(20));
+        let long = list(&[50, 1, 1, 50]);
+        assert_eq!(long.first_within(101, 2), Some(20));
+        assert_eq!(long.first_within(102, 2), None);
+        assert_eq!(long.first_within(7, 2), Some(30));
+        assert_eq!(list(&[9, 9]).first_within(0, 2), None);
     }
 }

@@ -534,9 +534,12 @@ impl Store {
             .filter_map(|name| segment::segment_first(name))
             .collect();
         segments.sort_unstable();
-        let most = usize::try_from(self.most_bytes / self.segment_bytes).unwrap_or(usize::MAX);
-        if let Some(excess) = segments.len().checked_sub(most.max(LEAST_SEGMENTS)) {
-            source.forget_before(segments[excess]);
+        let within = self
+            .log
+            .segments()
+            .first_within(self.most_bytes, LEAST_SEGMENTS);
+        if let Some(first) = within {
+            source.forget_before(first);
         }
         // Only from the beginning: a hole in the log would be damage.
         let needed = kept.min(source.oldest_needed()?);
