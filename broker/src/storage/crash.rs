@@ -12,7 +12,7 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 use super::disk::memory::MemoryDisk;
-use super::log::NotKept;
+use super::not_kept::NotKept;
 use super::record::{Record, RetainedRecord};
 use super::snapshot::SnapshotWriter;
 use super::store::{SnapshotSource, Store, StoreError};

@@ -12,6 +12,7 @@ use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 use super::disk::{Disk, DiskFile, is_full, write_all};
 use super::figures::LogFigures;
 use super::frame::{ALIGNMENT, FrameHeader, FrameKind, FrameSecret, HEADER_BYTES, LogFrame};
+use super::not_kept::NotKept;
 use super::segment::{FOLDER, LogSegment, Mark, segment_name};
 use super::segment_list::{FoundSegment, SegmentList};
 use super::undurable::Undurable;
@@ -77,16 +78,6 @@ pub(super) struct Tail {
 pub(crate) struct NewFrame<'a> {
     header: FrameHeader,
     body: &'a [&'a [u8]],
-}
-
-/// Why something was not kept. `Display` says what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotKept {
-    NoRoom,
-    /// As many topics keep messages as may.
-    TooManyTopics,
-    /// The disk has failed.
-    Failed,
 }
 
 impl Log {

@@ -11,6 +11,7 @@ pub(crate) mod figures;
 mod format;
 pub(crate) mod frame;
 pub(crate) mod log;
+mod not_kept;
 pub(crate) mod reader;
 pub(crate) mod record;
 mod recovery;
@@ -25,5 +26,6 @@ pub(crate) mod survey;
 mod undurable;
 pub(crate) mod waiters;
 
-pub(crate) use self::log::{NotKept, now_ms};
+pub(crate) use self::log::now_ms;
+pub(crate) use not_kept::NotKept;
 pub(crate) use snapshot::SnapshotWriter;

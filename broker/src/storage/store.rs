@@ -20,7 +20,8 @@ use super::disk::system::SystemDisk;
 use super::figures::{StoreDamage, StoreFigures, StoreState};
 use super::format::{Format, FormatError};
 use super::frame::FrameKind;
-use super::log::{Log, NewFrame, NotKept};
+use super::log::{Log, NewFrame};
+use super::not_kept::NotKept;
 use super::record::{Apply, Record};
 use super::recovery;
 use super::segment;
@@ -590,24 +591,6 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
-
-impl fmt::Display for NotKept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoRoom => {
-                "the disk of the broker is full; nothing was published, try again later"
-            }
-            Self::TooManyTopics => {
-                "as many topics keep messages as --keep-topics allows; nothing was published"
-            }
-            Self::Failed => {
-                "the disk of the broker has failed; nothing was published, tell its operator"
-            }
-        })
-    }
-}
-
-impl std::error::Error for NotKept {}
 
 #[cfg(test)]
 use super::frame::FrameSecret;

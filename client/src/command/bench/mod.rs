@@ -65,7 +65,6 @@ const EXAMPLES: &str = "\
 Examples:
   client bench --size 16 --subs 10         throughput
   client bench --rate 10000 --hdr h.txt    latency, with its distribution
-  client bench -s nats://127.0.0.1         the same for another broker
   client bench --window 64 --retain --ack disk
 ";
 
