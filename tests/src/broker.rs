@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,7 +49,14 @@ impl TestBroker {
         Self::of(&mut Self::command(args))
     }
 
-    /// The same, with these levels of the log.
+    /// The same, with a store in this folder.
+    #[track_caller]
+    pub fn with_store(data: &Path, more: &[&str]) -> Self {
+        let data = data.to_str().expect("a path of text");
+        Self::with_args(&[&["--data", data], more].concat())
+    }
+
+    /// A broker with these levels of the log.
     #[track_caller]
     pub fn with_log(args: &[&str], levels: &str) -> Self {
         Self::of(Self::command(args).env("RUST_LOG", levels))

@@ -3,7 +3,7 @@
 use std::env;
 use std::process::Command;
 
-use crate::{TestBroker, program};
+use crate::{Process, TestBroker, program};
 
 /// What each command of `client` is called with that ends by itself, with exit code 0 if `time` has a responder.
 pub const COMMANDS: [&[&str]; 14] = [
@@ -31,7 +31,15 @@ pub fn client_of(broker: &TestBroker, command: &str, args: &[&str]) -> Command {
     client
 }
 
-/// The same for no broker.
+/// Starts `client subscribe` and waits until it has subscribed.
+#[track_caller]
+pub fn subscriber_of(broker: &TestBroker, args: &[&str]) -> Process {
+    let subscriber = Process::start(&mut client_of(broker, "subscribe", args));
+    subscriber.wait_for_complaint("subscribing on ");
+    subscriber
+}
+
+/// How `client` is called for no broker.
 pub fn client(args: &[&str]) -> Command {
     let mut client = Command::new(program("client"));
     for (name, _) in env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {

@@ -36,11 +36,13 @@ mod users_file;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 pub use asker::Asker;
 pub use broker::{Ended, TestBroker};
 pub use browser::{Browser, Tab};
 pub use client::{SMALL_BUFFER, TestClient};
-pub use client_program::{COMMANDS, client, client_of};
+pub use client_program::{COMMANDS, client, client_of, subscriber_of};
 pub use dialogue::Dialogue;
 pub use jwt_issuer::{Alg, JwtIssuer, in_seconds};
 pub use mosquitto::Mosquitto;
@@ -55,6 +57,12 @@ pub use tls_client::{TlsClient, TlsOffer};
 pub use tls_front::{TlsFront, TlsManners};
 pub use tmux::Tmux;
 pub use users_file::UsersFile;
+
+/// An empty folder, which goes with the result.
+#[track_caller]
+pub fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
 
 /// How long anything may take before a test fails. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(10);

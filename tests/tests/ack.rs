@@ -1,21 +1,10 @@
 //! Promises of `docs/storage.md` about receipts: a publisher chooses how safe a message is before it is told so.
 
-use std::path::Path;
 use std::thread;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use tests::mqtt::{Mqtt, MqttClient, packet, text, user_property};
-use tests::{TestBroker, TestClient};
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
-
-fn broker(data: &Path, more: &[&str]) -> TestBroker {
-    let data = data.to_str().expect("a path of text");
-    TestBroker::with_args(&[&["--data", data], more].concat())
-}
+use tests::{TestBroker, TestClient, folder};
 
 /// The level and the sequence number of a receipt, and the rest of it.
 #[track_caller]
@@ -45,7 +34,7 @@ fn check(client: &mut TestClient, level: &str, sequence: Option<u64>, rest: &str
 #[test]
 fn a_receipt_says_how_safe_its_messages_are_once_the_client_has_asked() {
     let folder = folder();
-    let broker = broker(folder.path(), &[]);
+    let broker = TestBroker::with_store(folder.path(), &[]);
     let mut client = broker.connect();
     client.send("@retain PUBLISH a 1").expect("PUBACK 1 0");
     client.send("@retain;ack=disk PUBLISH a 2");
@@ -88,7 +77,7 @@ fn a_receipt_says_how_safe_its_messages_are_once_the_client_has_asked() {
 #[test]
 fn messages_before_the_first_question_have_a_receipt_of_their_own() {
     let folder = folder();
-    let broker = broker(folder.path(), &[]);
+    let broker = TestBroker::with_store(folder.path(), &[]);
     let mut client = broker.connect();
     client.send("PUBLISH a 1\nPUBLISH a 2\n@retain;ack=disk PUBLISH a 3\nPING x");
     client.expect("PUBACK 2 0");
@@ -107,7 +96,7 @@ fn without_a_store_every_receipt_says_so() {
 #[test]
 fn answers_keep_their_order_while_receipts_wait_for_the_disk() {
     let folder = folder();
-    let broker = broker(folder.path(), &[]);
+    let broker = TestBroker::with_store(folder.path(), &[]);
     let mut client = broker.connect();
     client.send("@retain;ack=disk PUBLISH a 1\nPING 1\n@ack=no PUBLISH a x\n@retain;ack=disk PUBLISH a 2\nSUBSCRIBE a\nPING 2");
     check(&mut client, "disk", Some(1), "PUBACK 1 0");
@@ -129,7 +118,7 @@ fn answers_keep_their_order_while_receipts_wait_for_the_disk() {
 #[test]
 fn a_publisher_that_ends_its_side_still_gets_its_receipts() {
     let folder = folder();
-    let broker = broker(folder.path(), &[]);
+    let broker = TestBroker::with_store(folder.path(), &[]);
     for number in 1..=20 {
         let mut client = broker.connect();
         client.send(format!("@retain;ack=disk PUBLISH a {number}"));
@@ -146,7 +135,8 @@ fn all_messages_of_many_publishers_have_receipts() {
     let folder = folder();
     // Whether they ask or the operator has chosen it for all.
     for (more, attribute) in [(&[][..], ";ack=disk"), (&["--ack", "disk"], "")] {
-        let broker = broker(&folder.path().join(format!("data{}", more.len())), more);
+        let broker =
+            TestBroker::with_store(&folder.path().join(format!("data{}", more.len())), more);
         thread::scope(|scope| {
             for number in 0..16 {
                 let mut client = broker.connect();
@@ -173,7 +163,7 @@ fn all_messages_of_many_publishers_have_receipts() {
 #[test]
 fn mqtt_5_asks_and_is_told_by_user_properties() {
     let folder = folder();
-    let broker = broker(folder.path(), &[]);
+    let broker = TestBroker::with_store(folder.path(), &[]);
     let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
     // PUBACK of QoS 1 and PUBREC of QoS 2, with the code that there are no subscribers.
     for (flags, kind, sequence) in [(0x33, 0x40, 1), (0x35, 0x50, 2)] {
@@ -214,7 +204,7 @@ fn mqtt_5_asks_and_is_told_by_user_properties() {
 #[test]
 fn http_answers_when_the_level_is_reached_and_says_it() {
     let folder = folder();
-    let broker = broker(folder.path(), &[]);
+    let broker = TestBroker::with_store(folder.path(), &[]);
     let post = |query: &str| {
         let mut client = broker.connect();
         client.write(format!("POST /topics/lamp?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\non"));

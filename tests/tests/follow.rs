@@ -2,22 +2,11 @@
 //! from where it asks and across the seam between the past and what is new.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
-use tests::{RuledBroker, TestBroker, TestClient};
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
-
-fn broker(data: &Path, more: &[&str]) -> TestBroker {
-    let data = data.to_str().expect("a path of text");
-    TestBroker::with_args(&[&["--data", data], more].concat())
-}
+use tests::{RuledBroker, TestBroker, TestClient, folder};
 
 #[track_caller]
 fn publish(client: &mut TestClient, lines: &[&str]) {
@@ -79,7 +68,7 @@ fn a_follower_gets_the_past_and_then_what_is_new() {
     let folder = folder();
     let flags = ["--keep", "chat/#=100"];
     let in_memory = TestBroker::with_args(&flags);
-    for broker in [broker(folder.path(), &flags), in_memory] {
+    for broker in [TestBroker::with_store(folder.path(), &flags), in_memory] {
         check_a_follower(&broker);
     }
 }
@@ -133,7 +122,7 @@ fn check_a_follower(broker: &TestBroker) {
 #[test]
 fn what_topics_do_not_keep_comes_as_to_any_subscriber() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "chat/#=100"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "chat/#=100"]);
     let (mut ann, mut bob) = (broker.connect(), broker.connect());
     publish(
         &mut bob,
@@ -192,7 +181,7 @@ fn without_topics_that_keep_messages_a_follower_is_a_subscriber() {
 #[test]
 fn what_does_not_go_with_the_past_is_refused_in_words() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a=10"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a=10"]);
     let mut client = broker.connect();
     for (line, why) in [
         (
@@ -226,7 +215,7 @@ fn what_does_not_go_with_the_past_is_refused_in_words() {
 fn nothing_is_missed_and_nothing_comes_twice_where_the_past_meets_what_is_new() {
     const ALL: u64 = 200_000;
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a/#=1000000"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a/#=1000000"]);
     let mut publisher = broker.connect();
     let address = broker.address();
     let follow = |asked: &'static str| {
@@ -294,7 +283,7 @@ fn a_follower_that_reads_slowly_falls_behind_and_loses_nothing() {
         "--max-line",
         "64KiB",
     ];
-    let broker = broker(folder.path(), &flags);
+    let broker = TestBroker::with_store(folder.path(), &flags);
     let mut slow = TestClient::connect_with_small_buffer(broker.address());
     slow.send("@since=now SUBSCRIBE a")
         .expect("SUBACK a")
@@ -332,7 +321,7 @@ fn what_a_limit_has_removed_before_it_was_read_is_told_in_its_place() {
         "--max-line",
         "64KiB",
     ];
-    let broker = broker(folder.path(), &flags);
+    let broker = TestBroker::with_store(folder.path(), &flags);
     let mut publisher = broker.connect();
     publish(&mut publisher, &["PUBLISH a 1", "PUBLISH a 2"]);
     let mut clients: Vec<_> = ["@since=now", "@since=start"]
@@ -372,7 +361,7 @@ fn a_follower_goes_on_from_its_position_after_a_kill() {
     let mut position = None;
     let mut received = Received::default();
     for round in 0..6u64 {
-        let broker = broker(folder.path(), &["--keep", "a=100000"]);
+        let broker = TestBroker::with_store(folder.path(), &["--keep", "a=100000"]);
         let mut client = broker.connect();
         let asked = position.map_or("start".to_owned(), |it: String| it);
         client
@@ -401,7 +390,7 @@ fn a_follower_goes_on_from_its_position_after_a_kill() {
         position = last;
         broker.stop_by(Signal::KILL);
     }
-    let broker = broker(folder.path(), &["--keep", "a=100000"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a=100000"]);
     let mut client = broker.connect();
     client.send(format!(
         "@since={} SUBSCRIBE a",
@@ -470,7 +459,7 @@ fn stream(broker: &TestBroker, path: &str, header: &str) -> TestClient {
 #[test]
 fn a_stream_of_events_goes_on_from_the_last_that_its_client_has_received() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "chat/#=100"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "chat/#=100"]);
     let mut bob = broker.connect();
     publish(&mut bob, &["PUBLISH chat/a 1", "PUBLISH chat/a 2"]);
     let mut ann = stream(&broker, "/topics/**?last=1", "");
@@ -565,7 +554,7 @@ fn past_of(client: &mut TestClient, filter: &str) -> (Vec<String>, String) {
 #[test]
 fn other_forms_of_a_stream_bring_the_past_and_end_after_a_number_of_messages() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a=100"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a=100"]);
     let mut bob = broker.connect();
     publish(&mut bob, &["PUBLISH a 1", "PUBLISH a 2", "PUBLISH a 3"]);
     let mut json = stream(&broker, "/topics/a?last=1&format=json", "");
@@ -590,7 +579,7 @@ fn other_forms_of_a_stream_bring_the_past_and_end_after_a_number_of_messages() {
 #[test]
 fn a_position_behind_which_a_limit_has_removed_messages_is_told() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a=2", "--keep", "b=all"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a=2", "--keep", "b=all"]);
     let mut client = broker.connect();
     publish(
         &mut client,

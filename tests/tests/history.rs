@@ -1,22 +1,11 @@
 //! Promises of `docs/storage.md` about the past: what topics keep, and how it is read.
 
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use tests::mqtt::{Mqtt, MqttClient};
-use tests::{PATIENCE, RuledBroker, TestBroker, TestClient, outcome};
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
-
-fn broker(data: &Path, more: &[&str]) -> TestBroker {
-    let data = data.to_str().expect("a path of text");
-    TestBroker::with_args(&[&["--data", data], more].concat())
-}
+use tests::{PATIENCE, RuledBroker, TestBroker, TestClient, folder, outcome};
 
 /// The past that a client is sent, without the store and the generation: `<number> <attributes> <rest>`, and its end.
 #[track_caller]
@@ -51,7 +40,7 @@ fn publish(client: &mut TestClient, lines: &[&str]) {
 #[test]
 fn the_past_of_topics_that_keep_messages_is_read() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "chat/#=100"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "chat/#=100"]);
     let mut client = broker.connect();
     publish(
         &mut client,
@@ -106,7 +95,7 @@ fn the_past_of_topics_that_keep_messages_is_read() {
 #[test]
 fn what_is_asked_for_and_is_not_there_is_told() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a=10"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a=10"]);
     let mut client = broker.connect();
     publish(&mut client, &["PUBLISH a 1", "PUBLISH a 2"]);
     // Another store, and a number that was never given.
@@ -165,7 +154,7 @@ fn without_rules_there_is_no_past() {
 fn what_is_kept_outlives_a_stop_and_a_kill_and_limits_hold_again() {
     let folder = folder();
     let rules = ["--keep", "a/#=3", "--keep", "b=all"];
-    let first = broker(folder.path(), &rules);
+    let first = TestBroker::with_store(folder.path(), &rules);
     let mut client = first.connect();
     for number in 1..=5 {
         publish(
@@ -189,7 +178,7 @@ fn what_is_kept_outlives_a_stop_and_a_kill_and_limits_hold_again() {
         ("3 4 5".into(), "1 2 3 4 5".into())
     );
     assert_eq!(first.stop().code, Some(0));
-    let second = broker(folder.path(), &rules);
+    let second = TestBroker::with_store(folder.path(), &rules);
     second.wait_for_log("8 messages in 2 topics");
     assert_eq!(
         (kept(&second, "a/x"), kept(&second, "b")),
@@ -198,7 +187,7 @@ fn what_is_kept_outlives_a_stop_and_a_kill_and_limits_hold_again() {
     publish(&mut second.connect(), &["PUBLISH a/x 6", "PUBLISH a/y 7"]);
     assert_eq!(second.stop_by(Signal::KILL).code, None);
     // Other rules: a topic without one keeps nothing, a tighter one drops more.
-    let third = broker(folder.path(), &["--keep", "a/x=2", "--keep", "c=5"]);
+    let third = TestBroker::with_store(folder.path(), &["--keep", "a/x=2", "--keep", "c=5"]);
     assert_eq!(
         (kept(&third, "a/x"), kept(&third, "a/y"), kept(&third, "b")),
         ("5 6".into(), String::new(), String::new())
@@ -226,13 +215,13 @@ fn positions_tell_the_lives_of_a_store_apart() {
             all.push(epoch.rsplit('.').next().expect("a generation").to_owned());
         }
     };
-    let first = broker(folder.path(), &["--keep", "a=9"]);
+    let first = TestBroker::with_store(folder.path(), &["--keep", "a=9"]);
     assert_eq!(positions(&first), ["1"]);
     first.stop();
-    let second = broker(folder.path(), &["--keep", "a=9"]);
+    let second = TestBroker::with_store(folder.path(), &["--keep", "a=9"]);
     assert_eq!(positions(&second), ["1", "1"]);
     second.stop_by(Signal::KILL);
-    let third = broker(folder.path(), &["--keep", "a=9"]);
+    let third = TestBroker::with_store(folder.path(), &["--keep", "a=9"]);
     assert_eq!(positions(&third), ["1", "1", "2"]);
 }
 
@@ -240,7 +229,7 @@ fn positions_tell_the_lives_of_a_store_apart() {
 fn much_of_the_past_comes_whole_and_in_order_to_a_client_that_reads_slowly() {
     const MESSAGES: u64 = 30_000;
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "t/#=all"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "t/#=all"]);
     thread::scope(|scope| {
         for publisher in 0..3 {
             let mut client = broker.connect();
@@ -296,7 +285,7 @@ fn much_of_the_past_comes_whole_and_in_order_to_a_client_that_reads_slowly() {
 #[test]
 fn messages_of_mqtt_and_http_are_kept_and_retained_ones_are_kept_once() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "#=100"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "#=100"]);
     let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
     client.publish_with(0x32, "m", 1, b"\x03\0\x04text", b"1");
     client.packet();
@@ -326,7 +315,7 @@ fn messages_of_mqtt_and_http_are_kept_and_retained_ones_are_kept_once() {
 #[test]
 fn a_message_whose_time_is_over_is_left_out() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a=9"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a=9"]);
     let mut client = broker.connect();
     publish(
         &mut client,
@@ -348,7 +337,8 @@ fn a_message_whose_time_is_over_is_left_out() {
 #[test]
 fn receipts_of_kept_messages_say_how_safe_they_are() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a=9", "--keep", "d=9,ack=disk"]);
+    let broker =
+        TestBroker::with_store(folder.path(), &["--keep", "a=9", "--keep", "d=9,ack=disk"]);
     let mut client = broker.connect();
     client
         .send("@ack=disk PUBLISH a 1")
@@ -420,7 +410,7 @@ fn in_memory_messages_are_kept_up_to_a_limit() {
 #[test]
 fn a_message_that_cannot_be_kept_is_refused_whether_it_has_attributes_or_not() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "a/#=10", "--keep-topics", "1"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "a/#=10", "--keep-topics", "1"]);
     let mut subscriber = broker.subscribe("#");
     let mut client = broker.connect();
     client.send("PUBLISH a/1 x").expect("PUBACK 1 1");
@@ -459,7 +449,7 @@ fn the_past_is_read_by_those_who_may_subscribe() {
 #[test]
 fn http_answers_with_the_past() {
     let folder = folder();
-    let broker = broker(folder.path(), &["--keep", "chat/#=9"]);
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "chat/#=9"]);
     let mut client = broker.connect();
     publish(
         &mut client,

@@ -4,17 +4,11 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tests::{Asker, RuledBroker, TestBroker, client_of, installed, outcome};
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
+use tests::{Asker, RuledBroker, TestBroker, client_of, folder, installed, outcome};
 
 fn broker(data: &Path) -> TestBroker {
-    let data = data.to_str().expect("a path of text");
     let keep = ["--keep", "chat/#=3", "--keep", "$h/#=9"];
-    TestBroker::with_args(&[&["--data", data, "--keep-topics", "8"], &keep[..]].concat())
+    TestBroker::with_store(data, &[&["--keep-topics", "8"], &keep[..]].concat())
 }
 
 /// The lines are of 17 bytes each.

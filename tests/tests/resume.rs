@@ -6,21 +6,14 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
-use tests::{Process, TestBroker, TestClient, client_of, outcome};
+use tests::{Process, TestBroker, TestClient, client_of, folder, outcome, subscriber_of};
 
 const KEEP: &[&str] = &["--keep", "a/#=100000"];
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
 
 /// A broker that keeps what is published below `a`, at the port of an earlier one.
 #[track_caller]
 fn broker(data: &Path, port: u16, more: &[&str]) -> TestBroker {
-    let (data, port) = (data.to_str().expect("a path of text"), port.to_string());
-    let args = [&["--data", data, "--port", &port], more].concat();
-    TestBroker::with_args(&args)
+    TestBroker::with_store(data, &[&["--port", &port.to_string()], more].concat())
 }
 
 /// Kills a broker and starts the next one in its place.
@@ -29,13 +22,6 @@ fn killed(first: TestBroker, data: &Path, more: &[&str]) -> TestBroker {
     let port = first.address().port();
     assert_eq!(first.stop_by(Signal::KILL).code, None);
     broker(data, port, more)
-}
-
-#[track_caller]
-fn subscribe(broker: &TestBroker, args: &[&str]) -> Process {
-    let subscriber = Process::start(&mut client_of(broker, "subscribe", args));
-    subscriber.wait_for_complaint("subscribing on ");
-    subscriber
 }
 
 /// Publishes numbers, each on one of three topics.
@@ -71,7 +57,7 @@ fn check_kills(filters: &[&str]) {
     let folder = folder();
     let mut broker = broker(folder.path(), 0, KEEP);
     let args = [&["-o", "json"], filters].concat();
-    let mut subscriber = subscribe(&broker, &args);
+    let mut subscriber = subscriber_of(&broker, &args);
     let (mut published, mut printed) = (0, 0);
     // As if each topic had begun a step earlier.
     let mut last: [i64; 3] = [0, -2, -1];
@@ -130,8 +116,8 @@ fn what_was_removed_meanwhile_is_told() {
     let keep = &["--keep", "a/#=3"];
     let folder = folder();
     let first = broker(folder.path(), 0, keep);
-    let mut subscriber = subscribe(&first, &["-o", "json", "a/#"]);
-    let mut plain = subscribe(&first, &["a/#"]);
+    let mut subscriber = subscriber_of(&first, &["-o", "json", "a/#"]);
+    let mut plain = subscriber_of(&first, &["a/#"]);
     publish(&mut first.connect(), 3..=3);
     assert_eq!(number(&subscriber.next_line()), 3);
     plain.expect("a/0: 3");
@@ -199,7 +185,7 @@ fn the_past_comes_first_as_far_as_it_is_asked_for() {
     );
     assert_eq!(lines.len(), 4, "{out}");
     // Where the past ends is told, and what is new follows.
-    let mut subscriber = subscribe(&broker, &["--last", "1", "a/#", "-C", "2"]);
+    let mut subscriber = subscriber_of(&broker, &["--last", "1", "a/#", "-C", "2"]);
     subscriber.expect("a/0: 9");
     subscriber.wait_for_complaint("client: what follows is new\n");
     publish(&mut broker.connect(), 10..=10);
@@ -234,7 +220,7 @@ fn the_past_is_refused_where_it_means_nothing() {
 fn a_group_and_a_broker_that_keeps_nothing_go_on_as_ever() {
     let broker = TestBroker::start();
     let port = broker.address().port().to_string();
-    let mut subscriber = subscribe(&broker, &["a/#", "$share/g/b", "-C", "4"]);
+    let mut subscriber = subscriber_of(&broker, &["a/#", "$share/g/b", "-C", "4"]);
     let mut ann = broker.connect();
     ann.send("PUBLISH b 1").expect("PUBACK 1 1");
     subscriber.expect("b: 1");
@@ -263,7 +249,7 @@ fn the_last_value_of_a_topic_comes_to_a_new_subscriber() {
     let first = broker(folder.path(), 0, KEEP);
     let mut ann = first.connect();
     ann.send("@retain PUBLISH a/lamp on").expect("PUBACK 1 0");
-    let mut subscriber = subscribe(&first, &["a/#", "-C", "3"]);
+    let mut subscriber = subscriber_of(&first, &["a/#", "-C", "3"]);
     subscriber.expect("a/lamp: on");
     ann.send("@retain PUBLISH a/lamp off").expect("PUBACK 2 1");
     subscriber.expect("a/lamp: off");

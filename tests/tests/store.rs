@@ -11,17 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use tests::mqtt::{Mqtt, MqttClient};
-use tests::{Random, SmallDisk, TestBroker, eventually, outcome};
+use tests::{Random, SmallDisk, TestBroker, eventually, folder, outcome};
 
 /// A broker that keeps what it has in this folder.
 fn broker(data: &Path) -> TestBroker {
-    TestBroker::with_args(&["--data", data.to_str().expect("a path of text")])
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
+    TestBroker::with_store(data, &[])
 }
 
 /// The retained messages, by topic.

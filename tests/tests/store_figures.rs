@@ -4,16 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use tempfile::TempDir;
-use tests::{Asker, SmallDisk, TestBroker, eventually};
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a folder")
-}
+use tests::{Asker, SmallDisk, TestBroker, eventually, folder};
 
 fn broker(data: &Path, more: &[&str]) -> TestBroker {
-    let data = data.to_str().expect("a path of text");
-    TestBroker::with_args(&[&["--data", data, "--sys-interval", "20ms"], more].concat())
+    TestBroker::with_store(data, &[&["--sys-interval", "20ms"], more].concat())
 }
 
 /// The status and the body of a page.

@@ -7,15 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use tests::{Process, Random, TestBroker, client, client_of};
-
-/// Starts `client subscribe` and waits until it has subscribed.
-#[track_caller]
-fn subscribe(broker: &TestBroker, args: &[&str]) -> Process {
-    let subscriber = Process::start(&mut client_of(broker, "subscribe", args));
-    subscriber.wait_for_complaint("subscribing on ");
-    subscriber
-}
+use tests::{Process, Random, TestBroker, client, client_of, subscriber_of};
 
 /// Runs a program with this input; its exit code, standard output and standard error.
 #[track_caller]
@@ -50,7 +42,7 @@ fn file(name: &str, bytes: &[u8]) -> PathBuf {
 #[test]
 fn what_one_publishes_another_prints() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["news/#", "sport"]);
+    let mut subscriber = subscriber_of(&broker, &["news/#", "sport"]);
     let said = publish(&broker, &["news/today", "hello, world"], b"");
     assert_eq!(said, "your message published successfully\n");
     subscriber.expect("news/today: hello, world");
@@ -64,7 +56,7 @@ fn what_one_publishes_another_prints() {
 #[test]
 fn each_line_can_be_a_message() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["logs"]);
+    let mut subscriber = subscriber_of(&broker, &["logs"]);
     let said = publish(
         &broker,
         &["--lines", "logs"],
@@ -79,7 +71,7 @@ fn each_line_can_be_a_message() {
 #[test]
 fn lines_are_published_as_they_come() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["logs"]);
+    let mut subscriber = subscriber_of(&broker, &["logs"]);
     let mut publisher = Process::start(&mut client_of(&broker, "publish", &["--lines", "logs"]));
     for line in ["first", "second"] {
         publisher.write(format!("{line}\n"));
@@ -93,7 +85,7 @@ fn lines_are_published_as_they_come() {
 #[test]
 fn ten_thousand_lines_arrive_in_order() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["-C", "10000", "-o", "raw", "logs"]);
+    let mut subscriber = subscriber_of(&broker, &["-C", "10000", "-o", "raw", "logs"]);
     let lines: String = (0..10_000).map(|n| format!("{n};")).collect();
     publish(
         &broker,
@@ -118,7 +110,7 @@ fn bytes_go_round_from_file_to_standard_output() {
     ] {
         let file = file(&format!("round-{name}"), bytes);
         let path = file.to_str().expect("a path in UTF-8");
-        let mut subscriber = subscribe(&broker, &["-C", "1", "-o", "raw", name]);
+        let mut subscriber = subscriber_of(&broker, &["-C", "1", "-o", "raw", name]);
         publish(&broker, &["-f", path, name], b"");
         let (status, out, err) = subscriber.end();
         assert!(status.success(), "{err}");
@@ -134,7 +126,7 @@ fn bytes_go_round_from_file_to_standard_output() {
 #[test]
 fn all_of_standard_input_can_be_one_message() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["-C", "1", "-o", "raw", "letter"]);
+    let mut subscriber = subscriber_of(&broker, &["-C", "1", "-o", "raw", "letter"]);
     publish(&broker, &["letter"], b"two\nlines\r\n\\n\0");
     let (_, out, _) = subscriber.end();
     assert_eq!(out, b"two\nlines\r\n\\n\0");
@@ -143,7 +135,7 @@ fn all_of_standard_input_can_be_one_message() {
 #[test]
 fn messages_can_be_printed_as_json() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["-o", "json", "#"]);
+    let mut subscriber = subscriber_of(&broker, &["-o", "json", "#"]);
     publish(&broker, &["-H", "unit:C", "attic", "a\"b\\\n"], b"");
     let line = subscriber.next_line();
     for part in [
@@ -159,9 +151,9 @@ fn messages_can_be_printed_as_json() {
 fn a_retained_message_is_printed_for_later_subscribers() {
     let broker = TestBroker::start();
     publish(&broker, &["--retain", "lamp", "on"], b"");
-    let mut one = subscribe(&broker, &["-C", "1", "lamp"]);
+    let mut one = subscriber_of(&broker, &["-C", "1", "lamp"]);
     assert_eq!(one.end().1, b"lamp: on\n");
-    let mut fresh = subscribe(&broker, &["-C", "1", "--no-retained", "lamp"]);
+    let mut fresh = subscriber_of(&broker, &["-C", "1", "--no-retained", "lamp"]);
     publish(&broker, &["lamp", "off"], b"");
     assert_eq!(fresh.end().1, b"lamp: off\n");
 }
@@ -225,7 +217,7 @@ fn without_a_broker_it_exits_with_3_and_says_what_to_do() {
 #[test]
 fn a_subscriber_whose_time_is_up_exits_with_124() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["-W", "100ms", "news"]);
+    let mut subscriber = subscriber_of(&broker, &["-W", "100ms", "news"]);
     let (status, out, err) = subscriber.end();
     assert_eq!((status.code(), out.len()), (Some(124), 0), "{err}");
 }
@@ -233,7 +225,7 @@ fn a_subscriber_whose_time_is_up_exits_with_124() {
 #[test]
 fn an_interrupted_subscriber_exits_with_130_and_has_printed_everything() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["news"]);
+    let mut subscriber = subscriber_of(&broker, &["news"]);
     publish(&broker, &["news", "hi"], b"");
     subscriber.expect("news: hi");
     subscriber.signal(Signal::INT);
@@ -272,7 +264,7 @@ fn a_closed_pipe_is_success() {
 fn a_subscriber_finds_a_broker_that_comes_back() {
     let broker = TestBroker::start();
     let port = broker.address().port().to_string();
-    let mut subscriber = subscribe(&broker, &["news"]);
+    let mut subscriber = subscriber_of(&broker, &["news"]);
     publish(&broker, &["news", "before"], b"");
     subscriber.expect("news: before");
     assert_eq!(broker.stop().code, Some(0));
@@ -287,7 +279,7 @@ fn a_subscriber_finds_a_broker_that_comes_back() {
 fn a_subscriber_survives_a_broker_that_is_killed() {
     let broker = TestBroker::start();
     let port = broker.address().port().to_string();
-    let mut subscriber = subscribe(&broker, &["news"]);
+    let mut subscriber = subscriber_of(&broker, &["news"]);
     broker.stop_by(Signal::KILL);
     let again = TestBroker::with_args(&["--port", &port]);
     subscriber.wait_for_complaint("connected again");
@@ -298,7 +290,7 @@ fn a_subscriber_survives_a_broker_that_is_killed() {
 #[test]
 fn a_subscriber_that_must_not_retry_ends_with_its_broker() {
     let broker = TestBroker::start();
-    let mut subscriber = subscribe(&broker, &["--no-retry", "news"]);
+    let mut subscriber = subscriber_of(&broker, &["--no-retry", "news"]);
     broker.stop();
     let (status, _, err) = subscriber.end();
     assert_eq!(status.code(), Some(3), "{err}");
@@ -307,7 +299,7 @@ fn a_subscriber_that_must_not_retry_ends_with_its_broker() {
 #[test]
 fn the_client_answers_the_pings_of_the_broker() {
     let broker = TestBroker::with_args(&["--ping-interval", "100ms"]);
-    let mut subscriber = subscribe(&broker, &["news"]);
+    let mut subscriber = subscriber_of(&broker, &["news"]);
     let mut bob = broker.connect();
     for _ in 0..3 {
         bob.send("PONG").expect_prefix("PING");

@@ -45,12 +45,12 @@ impl<'a> LogReader<'a> {
         }
     }
 
-    /// Forgets what was read behind the frame that was found last: others have appended there since. So many bytes are
-    /// read at a time from now on, or about so many.
-    pub(crate) fn refresh(&mut self, bytes: u64) {
+    /// Forgets what was read behind the frame that was found last, because publishers have appended there since. Each
+    /// later read takes about `wanted` bytes.
+    pub(crate) fn refresh(&mut self, wanted: u64) {
         self.bytes.truncate(self.frame.end);
-        let bytes = usize::try_from(bytes).unwrap_or(READ_BYTES);
-        self.at_a_time = bytes.clamp(HEADER_BYTES, READ_BYTES);
+        let wanted = usize::try_from(wanted).unwrap_or(READ_BYTES);
+        self.at_a_time = wanted.clamp(HEADER_BYTES, READ_BYTES);
     }
 
     /// The frame that has the entry with this number; none if it has been removed, or is damaged.

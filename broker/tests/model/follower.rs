@@ -82,6 +82,30 @@ fn numbers(socket: &Socket) -> Vec<u64> {
         .collect()
 }
 
+/// A client speaks while the rest is published and the threads serve followers, until `is_over` returns.
+fn while_published(
+    engine: &Engine,
+    flushing: &Flushing,
+    publisher: &Arc<ClientRecord>,
+    (client, said): (&Arc<ClientRecord>, &[&str]),
+    is_over: impl FnOnce(),
+) {
+    thread::scope(|scope| {
+        let flusher = scope.spawn(|| flushing.run());
+        let tail = scope.spawn(|| tail_loop(engine));
+        let catch_up = scope.spawn(|| catch_up_loop(engine));
+        let publishing = scope.spawn(|| speak(engine, publisher, &published(BEFORE + 1..=ALL)));
+        speak(engine, client, &lines(said));
+        publishing.join().expect("it publishes");
+        is_over();
+        stop(engine);
+        tail.join().expect("it ends");
+        catch_up.join().expect("it ends");
+        flushing.end();
+        flusher.join().expect("it flushes");
+    });
+}
+
 /// Two followers, one of which comes before all and one with the past, and a publisher.
 pub(crate) fn a_follower_gets_each_message_once_and_in_order() {
     let engine = engine();
@@ -90,30 +114,13 @@ pub(crate) fn a_follower_gets_each_message_once_and_in_order() {
         [1, 2, 3].map(|id| connect(&engine, &flushing, id));
     speak(&engine, &early, &lines(&["@since=now SUBSCRIBE a/#\n"]));
     speak(&engine, &publisher, &published(1..=BEFORE));
-    thread::scope(|scope| {
-        let flusher = scope.spawn(|| flushing.run());
-        let serving = [
-            scope.spawn(|| tail_loop(&engine)),
-            scope.spawn(|| catch_up_loop(&engine)),
-        ];
-        let publishing = scope.spawn(|| speak(&engine, &publisher, &published(BEFORE + 1..=ALL)));
-        speak(
-            &engine,
-            &late,
-            &lines(&["@since=start SUBSCRIBE a/0 a/1\n"]),
-        );
-        publishing.join().expect("it publishes");
+    let said = ["@since=start SUBSCRIBE a/0 a/1\n"];
+    while_published(&engine, &flushing, &publisher, (&late, &said), || {
         for socket in [&first, &second] {
             while numbers(socket).len() < ALL as usize {
                 thread::yield_now();
             }
         }
-        stop(&engine);
-        serving
-            .into_iter()
-            .for_each(|it| it.join().expect("it ends"));
-        flushing.end();
-        flusher.join().expect("it flushes");
     });
     let all: Vec<u64> = (1..=ALL).collect();
     assert_eq!(numbers(&first), all);
@@ -134,27 +141,13 @@ pub(crate) fn nothing_follows_the_end_of_following() {
     let flushing = Flushing::new();
     let [(_, publisher), (socket, follower)] = [1, 2].map(|id| connect(&engine, &flushing, id));
     speak(&engine, &publisher, &published(1..=BEFORE));
-    thread::scope(|scope| {
-        let flusher = scope.spawn(|| flushing.run());
-        let serving = [
-            scope.spawn(|| tail_loop(&engine)),
-            scope.spawn(|| catch_up_loop(&engine)),
-        ];
-        let publishing = scope.spawn(|| speak(&engine, &publisher, &published(BEFORE + 1..=ALL)));
-        let said = lines(&[
-            "@since=start SUBSCRIBE a/#\n",
-            "UNSUBSCRIBE a/#\n",
-            "@since=now SUBSCRIBE a/0\nPING\n",
-        ]);
-        speak(&engine, &follower, &said);
-        publishing.join().expect("it publishes");
+    let said = [
+        "@since=start SUBSCRIBE a/#\n",
+        "UNSUBSCRIBE a/#\n",
+        "@since=now SUBSCRIBE a/0\nPING\n",
+    ];
+    while_published(&engine, &flushing, &publisher, (&follower, &said), || {
         follower.outbox().drain(None);
-        stop(&engine);
-        serving
-            .into_iter()
-            .for_each(|it| it.join().expect("it ends"));
-        flushing.end();
-        flusher.join().expect("it flushes");
     });
     let text = socket.text();
     let (before, behind) = text.split_once("UNSUBACK a/#\n").expect("an answer");

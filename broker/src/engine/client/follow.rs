@@ -2,19 +2,19 @@
 
 use std::io;
 
-use protocol::{Filter, PastStart, Position, Topic};
+use protocol::{Filter, Incomplete, PastStart, Position, Topic};
 
 use super::Client;
 use super::past::{PastError, not_readable, without_history};
 use super::subscribe::Answering;
-use crate::engine::history::{IncompletePast, PastFound};
+use crate::engine::history::{History, PastFound};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::engine::outbox::following::{NewPast, Present};
 
 /// What a wire says for a filter that its client follows from now on.
 pub(crate) trait FollowAnswers {
     /// What comes first.
-    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<IncompletePast>);
+    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<Incomplete>);
 
     /// What comes between the past and what is new, which is behind this position; none if nothing is kept at all.
     fn current(&self, position: Option<Position>) -> Vec<u8>;
@@ -47,7 +47,8 @@ impl Client<'_> {
                 Some(found.map_err(|err: io::Error| not_readable(filter, &err))?)
             }
         };
-        self.follow_from(filter, present, found.map(|found| (found, sieves)), answers)
+        let past = found.map(|found| (found, sieves));
+        self.follow_from(&history, filter, (present, past), answers)
     }
 
     /// Without topics that keep messages there is no past, and what is new comes from its publishers.
@@ -57,17 +58,24 @@ impl Client<'_> {
         start: PastStart,
         answers: &impl FollowAnswers,
     ) -> Result<(), PastError> {
+        let current = answers.current(None);
         let mut result = Ok(());
         self.subscribe(
             [((), Ok(filter))],
             None,
             |answering, (), subscribed| match subscribed {
-                Ok(()) => answers.begin(answering, without_history(start)),
+                Ok(()) => {
+                    answers.begin(answering, without_history(start));
+                    if start == PastStart::Now {
+                        answering.answers.extend_from_slice(&current);
+                    }
+                }
                 Err(why) => result = Err(PastError::Refused(why)),
             },
         );
-        if result.is_ok() {
-            self.outbox.lock().answer(&answers.current(None));
+        // Behind the retained messages: what follows is new.
+        if result.is_ok() && start != PastStart::Now {
+            self.outbox.lock().answer(&current);
         }
         result
     }
@@ -75,15 +83,12 @@ impl Client<'_> {
     /// Follows a filter: first with what was found of the past, by this version of the sieves, if that is wanted.
     fn follow_from(
         &mut self,
+        history: &History,
         filter: Filter<'_>,
-        present: Present,
-        past: Option<(PastFound, u64)>,
+        (present, past): (Present, Option<(PastFound, u64)>),
         answers: &impl FollowAnswers,
     ) -> Result<(), PastError> {
         let engine = self.engine;
-        let Some(history) = engine.router.history() else {
-            return Ok(());
-        };
         let permitted = self.permit(filter, None).map_err(PastError::Refused)?;
         // The first lock, as for any other subscription: what is retained on topics that keep nothing comes once.
         let retained = engine.retained.read();

@@ -2,10 +2,9 @@
 
 use std::io;
 
-use protocol::{Filter, PastStart, Position, Topic};
+use protocol::{Filter, Incomplete, PastStart, Position, Topic};
 
 use super::{Client, SubscribeError};
-use crate::engine::history::IncompletePast;
 use crate::engine::outbox::OutboxGuard;
 
 /// Bytes that are read and sent at a time, between which the client may be waited for.
@@ -14,7 +13,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// What a wire is told of the past that its client asks for, in this order.
 pub(crate) enum PastStep<'a> {
     /// It begins.
-    Begin(Option<IncompletePast>),
+    Begin(Option<Incomplete>),
     /// Messages, as lines that say where they are.
     Lines(&'a [u8]),
     /// There are no more. What is newer is behind this position; none if nothing is kept at all.
@@ -32,8 +31,8 @@ pub(crate) enum PastError {
 }
 
 /// What a client is told that asks for the past where nothing is kept: a position is what it wants to go on from.
-pub(super) fn without_history(start: PastStart) -> Option<IncompletePast> {
-    matches!(start, PastStart::After(_)).then_some(IncompletePast { oldest: None })
+pub(super) fn without_history(start: PastStart) -> Option<Incomplete> {
+    matches!(start, PastStart::After(_)).then_some(Incomplete { oldest: None })
 }
 
 pub(super) fn not_readable(filter: Filter<'_>, err: &io::Error) -> PastError {
@@ -90,7 +89,7 @@ impl Client<'_> {
                 return Ok(());
             }
         }
-        let position = Some(found.last);
+        let position = Some(history.position(found.end - 1));
         answer(&mut outbox.lock(), PastStep::End { position });
         Ok(())
     }

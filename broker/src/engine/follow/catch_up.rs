@@ -94,9 +94,10 @@ impl CatchUp<'_> {
         outbox.lock().try_live(*tail)
     }
 
-    fn read_past(&mut self, outbox: &Outbox, mut asked: FollowedPast) -> io::Result<u64> {
+    fn read_past(&mut self, outbox: &Outbox, mut followed: FollowedPast) -> io::Result<u64> {
         let sieves = self.engine.router.sieves();
         let version = sieves.version();
+        let asked = &mut followed.asked;
         if version != asked.sieves {
             let may_see = |name: &str| {
                 let topic = Topic::parse(name);
@@ -106,15 +107,13 @@ impl CatchUp<'_> {
             asked.sieves = version;
         }
         self.lines.clear();
-        let read = asked
-            .past
-            .read(&mut self.reader, PIECE_BYTES, &mut self.lines);
-        let (piece, failure) = match read {
+        let past = &mut asked.past;
+        let (piece, failure) = match past.read(&mut self.reader, PIECE_BYTES, &mut self.lines) {
             Ok(piece) => (piece, None),
             // It is tried again.
             Err(err) => (PastPiece::default(), Some(err)),
         };
-        let delivered = outbox.lock().deliver_past(asked, piece, &self.lines);
+        let delivered = outbox.lock().deliver_past(followed, piece, &self.lines);
         failure.map_or(Ok(delivered), Err)
     }
 

@@ -6,13 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use protocol::{ACK, Attributes, Filter, PastStart, Position};
+use protocol::{ACK, Attributes, Filter, Incomplete, PastStart, Position};
 
 use super::{FollowerFigures, catch_up_loop, stop, tail_loop};
 use crate::engine::client::slow_disk::scene_on;
 use crate::engine::client::tests::{Scene, message};
 use crate::engine::client::{Answering, Client, FollowAnswers, Message};
-use crate::engine::history::{History, IncompletePast};
+use crate::engine::history::History;
 use crate::engine::outbox::tests::{TestSink, outbox};
 use crate::engine::session::clients::ClientRecord;
 use crate::storage::disk::gated::{DiskWork, GatedDisk};
@@ -26,7 +26,7 @@ const ROOM: usize = 4000;
 struct NoAnswers;
 
 impl FollowAnswers for NoAnswers {
-    fn begin(&self, _: &mut Answering<'_, '_>, incomplete: Option<IncompletePast>) {
+    fn begin(&self, _: &mut Answering<'_, '_>, incomplete: Option<Incomplete>) {
         assert_eq!(incomplete, None);
     }
 
@@ -114,7 +114,8 @@ fn with_threads(scene: &Scene, check: impl FnOnce(&History) + Send) {
 
 #[test]
 fn what_goes_with_a_segment_is_told_in_its_place_to_those_that_are_not_so_far() {
-    const LAST: u64 = 4000;
+    // A quarter is more than a follower takes at a time, whose queue is nearly empty: half of it, and a batch of 128 KiB.
+    const LAST: u64 = 8000;
     let (scene, store) = scene_on(&GatedDisk::default());
     let engine = &scene.engine;
     // First, because it replaces the limits of all that are there.

@@ -56,9 +56,9 @@ impl<'a> LineReader<'a> {
         self.store.log().oldest()
     }
 
-    /// Frees what was read ahead, which others may have overwritten meanwhile. Next, about so many bytes are wanted.
-    pub(crate) fn refresh(&mut self, bytes: u64) {
-        self.reader.refresh(bytes);
+    /// Forgets what was read ahead, because publishers have appended there since. The next reads take about `wanted` bytes.
+    pub(crate) fn refresh(&mut self, wanted: u64) {
+        self.reader.refresh(wanted);
     }
 
     /// Calls `each` with the messages from number `first` to before `end`, as far as they are in one frame and until it

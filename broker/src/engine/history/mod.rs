@@ -14,7 +14,7 @@ use std::io;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-use protocol::{AckLevel, Filter, PastStart, Position, Topic};
+use protocol::{AckLevel, Filter, Incomplete, PastStart, Position, Topic};
 
 use crate::storage::frame::FrameKind;
 use crate::storage::log::NewFrame;
@@ -74,8 +74,8 @@ pub(crate) struct KeptLines {
     pub(crate) bytes: Range<usize>,
     pub(crate) messages: u32,
     pub(crate) qos: u8,
-    /// The level that their publisher wants.
-    pub(crate) asked: Option<AckLevel>,
+    /// How safe they are before their publisher is told so.
+    pub(crate) level: AckLevel,
 }
 
 impl History {
@@ -196,11 +196,8 @@ impl History {
             })
             .collect();
         let _appending = self.appending.read();
-        let waits = |lines: &KeptLines| self.level(&lines.topic, lines.asked) == AckLevel::Disk;
-        let hiding = all
-            .iter()
-            .any(waits)
-            .then(|| self.visible.hide(&self.store));
+        let is_hidden = all.iter().any(|lines| lines.level == AckLevel::Disk);
+        let hiding = is_hidden.then(|| self.visible.hide(&self.store));
         let first = self.store.append_lines(&frames, admitted)?;
         if let Some(hiding) = hiding {
             let messages = all.iter().map(|lines| u64::from(lines.messages));
@@ -394,11 +391,9 @@ impl History {
                 first,
             }
         });
-        let position = |sequence| self.store.position(sequence);
         Ok(PastFound {
             incomplete,
             end,
-            last: position(end - 1),
             past: Past::new(&self.store, chosen.collect(), end, since_ms),
         })
     }
@@ -409,17 +404,17 @@ impl History {
         filter: Filter<'_>,
         topics: &[Arc<KeptTopic>],
         first: u64,
-    ) -> Option<IncompletePast> {
-        let only = Topic::parse(filter.pattern()).ok();
-        if filter.is_exact() && only.is_some_and(|topic| !self.topics.keeps(topic)) {
-            return Some(IncompletePast { oldest: None });
+    ) -> Option<Incomplete> {
+        let only = Topic::parse(filter.pattern());
+        if only.is_ok_and(|topic| !self.topics.keeps(topic)) {
+            return Some(Incomplete { oldest: None });
         }
         let ends = topics.iter().map(|topic| topic.forgotten_end());
         let gone = ends.max().unwrap_or(0).max(*self.removed_end.lock());
         let is_complete = first >= self.store.log().oldest() && first >= gone;
         let numbers = topics.iter().map(|topic| topic.oldest());
         let oldest = numbers.min().unwrap_or(u64::MAX).min(self.next());
-        (!is_complete).then(|| IncompletePast {
+        (!is_complete).then(|| Incomplete {
             oldest: Some(self.store.position(oldest)),
         })
     }
@@ -469,19 +464,11 @@ pub(crate) struct KeptFound {
 #[derive(Default)]
 struct Younger(HashMap<u64, u64>);
 
-/// Some of what a client asks for is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct IncompletePast {
-    /// Where that begins which is there; none if these topics keep nothing.
-    pub(crate) oldest: Option<Position>,
-}
-
 /// What was found of the past.
 pub(crate) struct PastFound {
-    pub(crate) incomplete: Option<IncompletePast>,
-    /// The number of the next message that is published, and what it comes behind.
+    pub(crate) incomplete: Option<Incomplete>,
+    /// The number of the first message behind it.
     pub(crate) end: u64,
-    pub(crate) last: Position,
     pub(crate) past: Past,
 }
 

@@ -82,17 +82,13 @@ impl HistoryTail {
             if self.has_news.swap(false, Ordering::AcqRel) {
                 return TailWake::News;
             }
-            match deadline {
-                None => self.woken.wait(&mut is_stopping),
-                Some(deadline) => {
-                    if self
-                        .woken
-                        .wait_until(&mut is_stopping, deadline)
-                        .timed_out()
-                    {
-                        return TailWake::Quiet;
-                    }
-                }
+            let Some(deadline) = deadline else {
+                self.woken.wait(&mut is_stopping);
+                continue;
+            };
+            let waited = self.woken.wait_until(&mut is_stopping, deadline);
+            if waited.timed_out() {
+                return TailWake::Quiet;
             }
         }
     }

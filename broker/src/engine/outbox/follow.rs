@@ -125,7 +125,7 @@ impl OutboxGuard<'_> {
         }
         let delivered = self.deliver_piece(piece, lines);
         if piece.is_last {
-            self.answer(&past.current);
+            self.answer(&past.asked.current);
         } else if let Some(following) = &mut self.inside.following {
             following.pasts.push_front(past);
         }
@@ -184,8 +184,8 @@ impl OutboxGuard<'_> {
         Some(following.log_task(next))
     }
 
-    /// So many messages of the task are missing, and what follows begins at `before`. Returns whether the client still
-    /// follows what it did then.
+    /// Counts the messages of the task that are `missing`; the client goes on at `before`. Returns false if its filters have
+    /// changed since, and it has to be counted again.
     pub(crate) fn pass_over(&mut self, task: &LogTask, before: u64, missing: u64) -> bool {
         match &mut self.inside.following {
             None => true,

@@ -68,13 +68,9 @@ pub(crate) struct FollowedFilter {
 
 /// A past that a client has asked for.
 pub(crate) struct FollowedPast {
-    pub(crate) past: Past,
-    /// What the client is told at its end.
-    pub(crate) current: Vec<u8>,
+    pub(crate) asked: NewPast,
     /// That of its filter.
     pub(super) id: u64,
-    /// The version of the sieves that it has been chosen by.
-    pub(crate) sieves: u64,
 }
 
 /// What is to be done for a follower that is behind.
@@ -241,14 +237,8 @@ impl<F> Following<F> {
         // If the other thread has it, that has a past of another filter, perhaps.
         let has_past = past.is_some() || self.is_asked || !self.pasts.is_empty();
         let is_live = !has_past && self.is_live_at(next, tail);
-        if let Some(past) = past {
-            self.pasts.push_back(FollowedPast {
-                past: past.past,
-                current: past.current,
-                id,
-                sieves: past.sieves,
-            });
-        }
+        let past = past.map(|asked| FollowedPast { asked, id });
+        self.pasts.extend(past);
         self.state = match is_live {
             true => FollowState::Live { from: next },
             false => FollowState::Behind { next },
@@ -267,6 +257,7 @@ impl<F> Following<F> {
 /// A past that is asked for with a filter.
 pub(crate) struct NewPast {
     pub(crate) past: Past,
+    /// What the client is told at its end.
     pub(crate) current: Vec<u8>,
     /// The version of the sieves that it was chosen by.
     pub(crate) sieves: u64,

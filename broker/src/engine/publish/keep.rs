@@ -69,7 +69,7 @@ impl Dispatch {
             bytes: bytes.clone(),
             messages: 1,
             qos: options.qos,
-            asked,
+            level: history.level(topic, asked),
         });
         kept.is_last = true;
         Ok(())
@@ -152,8 +152,8 @@ impl Dispatch {
                 let mut next = first;
                 for each in &lines {
                     next += u64::from(each.messages);
-                    let level = history.level(&each.topic, each.asked);
-                    self.kept.add(u64::from(each.messages), level, next - 1);
+                    self.kept
+                        .add(u64::from(each.messages), each.level, next - 1);
                 }
                 true
             }

@@ -174,7 +174,7 @@ impl Form {
         chunks
     }
 
-    /// What stands in front of the past if some of what was asked for is not there.
+    /// The notice before the past that some of what was asked for is missing.
     pub(crate) fn incomplete(self, is_chunked: bool, oldest: Option<Position>) -> Vec<u8> {
         let oldest = oldest.map(|oldest| oldest.to_string());
         self.notice(
@@ -185,8 +185,8 @@ impl Form {
         )
     }
 
-    /// What stands between the past and what is new, which is behind this position. A client that connects again and has
-    /// seen nothing else goes on from there.
+    /// The notice between the past and what is new. A client that reconnects without another event goes on from its
+    /// position.
     pub(crate) fn current(self, is_chunked: bool, position: Option<Position>) -> Vec<u8> {
         let position = position.map(|position| position.to_string());
         let id = position
@@ -200,7 +200,7 @@ impl Form {
         )
     }
 
-    /// What is no message. A stream of raw payloads has none of them.
+    /// A notice among the messages. A stream of raw payloads has none.
     fn notice(
         self,
         is_chunked: bool,

@@ -8,8 +8,8 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 use protocol::{
-    Attributes, BadPast, EACH, Filter, LAST, OverflowPolicy, PastQuery, PastStart, Position, SINCE,
-    UNTIL, escape_spaces,
+    Attributes, BadPast, EACH, Filter, Incomplete, LAST, OverflowPolicy, PastQuery, PastStart,
+    Position, SINCE, UNTIL, escape_spaces,
 };
 
 use super::request::{RequestHead, RequestRefusal, decoded};
@@ -19,7 +19,6 @@ use super::{HttpConversation, Next};
 use crate::engine::client::{
     Answering, DENIED_FILTER, FollowAnswers, PastError, PastStep, SubscribeError,
 };
-use crate::engine::history::IncompletePast;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
@@ -109,7 +108,7 @@ impl HttpConversation<'_, '_> {
             .read_past(filter, start, |guard, step| match step {
                 PastStep::Begin(incomplete) => {
                     guard.answer(&beginning);
-                    if let Some(IncompletePast { oldest }) = incomplete {
+                    if let Some(Incomplete { oldest }) = incomplete {
                         guard.answer(&wanted.form.incomplete(wanted.is_chunked, oldest));
                     }
                 }
@@ -347,14 +346,14 @@ impl Wanted {
     }
 }
 
-/// What stands in front of the past, and behind it.
+/// Answers a follower: the head of the response, and the notices before and behind the past.
 struct StreamAnswers<'w> {
     wanted: &'w Wanted,
     beginning: Vec<u8>,
 }
 
 impl FollowAnswers for StreamAnswers<'_> {
-    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<IncompletePast>) {
+    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<Incomplete>) {
         let Wanted {
             form, is_chunked, ..
         } = *self.wanted;
@@ -362,7 +361,7 @@ impl FollowAnswers for StreamAnswers<'_> {
             answering.set_quota(count);
         }
         answering.answers.extend_from_slice(&self.beginning);
-        if let Some(IncompletePast { oldest }) = incomplete {
+        if let Some(Incomplete { oldest }) = incomplete {
             let notice = form.incomplete(is_chunked, oldest);
             answering.answers.extend_from_slice(&notice);
         }

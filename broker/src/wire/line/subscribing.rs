@@ -8,7 +8,6 @@ use protocol::{
 use super::refusals::{not_read, not_subscribed, refusal};
 use super::{ANSWER_BYTES, LineConversation};
 use crate::engine::client::{Answering, FollowAnswers, PastError, PastStep, SubscribeError};
-use crate::engine::history::IncompletePast;
 
 impl LineConversation<'_, '_> {
     #[inline(never)]
@@ -132,7 +131,7 @@ impl LineConversation<'_, '_> {
 struct FilterAnswers<'f>(&'f [u8]);
 
 impl FollowAnswers for FilterAnswers<'_> {
-    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<IncompletePast>) {
+    fn begin(&self, answering: &mut Answering<'_, '_>, incomplete: Option<Incomplete>) {
         suback(&mut answering.answers, self.0, incomplete);
     }
 
@@ -145,7 +144,6 @@ impl FollowAnswers for FilterAnswers<'_> {
 }
 
 /// Answers a filter, and says so if some of what was asked for is not there.
-fn suback(out: &mut Vec<u8>, filter: &[u8], incomplete: Option<IncompletePast>) {
-    let incomplete = incomplete.map(|IncompletePast { oldest }| Incomplete { oldest });
+fn suback(out: &mut Vec<u8>, filter: &[u8], incomplete: Option<Incomplete>) {
     Reply::SubAck { filter, incomplete }.encode(out);
 }

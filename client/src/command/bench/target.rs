@@ -13,7 +13,7 @@ use crate::tls_flags::TlsArguments;
 use crate::wire::VersionFlag;
 
 use super::wire::{
-    Events, FollowedLines, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket,
+    FollowerLines, LineProtocol, LinePublishers, Mqtt, Nats, Protocol, Redis, Streams, WebSocket,
 };
 
 /// The scheme of an address.
@@ -263,7 +263,7 @@ impl TargetArguments {
             }
         };
         let wire: &'static dyn Protocol = match scheme {
-            Scheme::Line if self.follow => &FollowedLines,
+            Scheme::Line if self.follow => &LinePublishers(FollowerLines),
             Scheme::Line => &LineProtocol,
             Scheme::Nats => &Nats,
             Scheme::Redis => &Redis,
@@ -277,7 +277,7 @@ impl TargetArguments {
                 let host = server.authority();
                 let credential = login.credential();
                 let streams = Streams { host, credential };
-                Box::leak(Box::new(Events { streams }))
+                Box::leak(Box::new(LinePublishers(streams)))
             }
             Scheme::Mqtt => Box::leak(Box::new(self.mqtt(window, &login)?)),
         };

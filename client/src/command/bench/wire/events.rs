@@ -1,21 +1,14 @@
-//! Server-sent events to subscribers, whose publishers speak the line protocol.
+//! Server-sent events to subscribers.
 
 use std::ops::Range;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use client::{AckLevel, Credential};
+use client::Credential;
 use zeroize::Zeroizing;
 
-use super::line::LineProtocol;
 use super::protocol::{Protocol, PublishOptions, WireEvent};
 use super::text::{first_line, head, refused, unauthenticated};
-
-/// The protocol of publishers.
-#[derive(Debug)]
-pub(crate) struct Events {
-    pub(crate) streams: Streams,
-}
 
 /// The protocol of subscribers: one request with an endless answer.
 #[derive(Clone, Debug)]
@@ -32,48 +25,6 @@ const BEFORE_PAYLOAD: &[u8] = b"\",\"payload\":\"";
 
 /// Maximum length of the line with the size of a chunk.
 const MAX_SIZE_BYTES: usize = 32;
-
-impl Protocol for Events {
-    fn alpn(&self) -> Option<&'static str> {
-        LineProtocol.alpn()
-    }
-
-    fn of_subscribers(&self) -> Option<&dyn Protocol> {
-        Some(&self.streams)
-    }
-
-    fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
-        LineProtocol.connect(client, acked, out);
-    }
-
-    fn authenticate(&self, credential: &Credential, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        LineProtocol.authenticate(credential, out)
-    }
-
-    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
-        LineProtocol.subscribe(topics, these, out)
-    }
-
-    fn publish(&self, topic: &str, payload: &[u8], options: PublishOptions, out: &mut Vec<u8>) {
-        LineProtocol.publish(topic, payload, options, out);
-    }
-
-    fn level(&self, frame: &[u8]) -> Option<AckLevel> {
-        LineProtocol.level(frame)
-    }
-
-    fn ping(&self, out: &mut Vec<u8>) {
-        LineProtocol.ping(out);
-    }
-
-    fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
-        LineProtocol.pong(token, out);
-    }
-
-    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
-        LineProtocol.scan(bytes)
-    }
-}
 
 impl Protocol for Streams {
     fn alpn(&self) -> Option<&'static str> {
@@ -180,6 +131,7 @@ fn event(chunk: &[u8], start: usize) -> WireEvent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LinePublishers;
     use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
@@ -272,7 +224,7 @@ mod tests {
 
     #[test]
     fn publishers_speak_in_lines() {
-        let events = Events { streams: streams() };
+        let events = LinePublishers(streams());
         let out = written(|out| events.publish("a", b"hi", PublishOptions::PLAIN, out));
         assert_eq!(out, b"PUBLISH a hi\n");
         check(&events, b"PONG\n", &WireEvent::Confirm);

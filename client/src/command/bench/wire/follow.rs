@@ -1,62 +1,16 @@
-//! The line protocol with subscribers that follow their topics: they get from the log what those keep.
+//! Subscribers of the line protocol that follow their topics: they get from the log what those keep.
 
 use std::ops::Range;
 
-use client::{AckLevel, Credential};
+use client::Credential;
 
 use super::line::LineProtocol;
 use super::protocol::{Protocol, PublishOptions, WireEvent};
 use super::text::first_line;
 
-/// The protocol of publishers.
-#[derive(Debug)]
-pub(crate) struct FollowedLines;
-
 /// The protocol of subscribers.
 #[derive(Debug)]
 pub(crate) struct FollowerLines;
-
-impl Protocol for FollowedLines {
-    fn alpn(&self) -> Option<&'static str> {
-        LineProtocol.alpn()
-    }
-
-    fn of_subscribers(&self) -> Option<&dyn Protocol> {
-        Some(&FollowerLines)
-    }
-
-    fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
-        LineProtocol.connect(client, acked, out);
-    }
-
-    fn authenticate(&self, credential: &Credential, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        LineProtocol.authenticate(credential, out)
-    }
-
-    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
-        FollowerLines.subscribe(topics, these, out)
-    }
-
-    fn publish(&self, topic: &str, payload: &[u8], options: PublishOptions, out: &mut Vec<u8>) {
-        LineProtocol.publish(topic, payload, options, out);
-    }
-
-    fn level(&self, frame: &[u8]) -> Option<AckLevel> {
-        LineProtocol.level(frame)
-    }
-
-    fn ping(&self, out: &mut Vec<u8>) {
-        LineProtocol.ping(out);
-    }
-
-    fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
-        LineProtocol.pong(token, out);
-    }
-
-    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
-        LineProtocol.scan(bytes)
-    }
-}
 
 impl Protocol for FollowerLines {
     fn alpn(&self) -> Option<&'static str> {
@@ -103,14 +57,15 @@ impl Protocol for FollowerLines {
 
 #[cfg(test)]
 mod tests {
-    use super::super::WireEvent;
+    use super::super::publishers::LinePublishers;
     use super::*;
 
     #[test]
     fn subscribers_ask_for_what_is_kept_from_now_on() {
         let mut out = Vec::new();
         let topics = ["a".to_owned(), "b".to_owned()];
-        let subscribers = FollowedLines.of_subscribers().expect("another protocol");
+        let wire = LinePublishers(FollowerLines);
+        let subscribers = wire.of_subscribers().expect("another protocol");
         assert_eq!(subscribers.subscribe(&topics, 0..2, &mut out), 2);
         assert_eq!(out, b"@since=now SUBSCRIBE a b\n");
         let line = b"@pos=k3f9.1:7 MESSAGE a hi\n";
