@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
-use tests::{RuledBroker, TestBroker, TestClient, folder};
+use tests::{Asker, RuledBroker, TestBroker, TestClient, eventually, folder};
 
 #[track_caller]
 fn publish(client: &mut TestClient, lines: &[&str]) {
@@ -90,6 +90,12 @@ fn check_a_follower(broker: &TestBroker) {
     assert!(current.ends_with(".1:3"), "{current}");
     bob.send("@unit=C PUBLISH chat/c 4").expect("PUBACK 4 1");
     expect_all(&mut ann, &["@4;unit=C MESSAGE chat/c 4"]);
+    // It counts as a subscriber.
+    let mut asker = Asker::of(broker);
+    // What was published is known by topic within a second.
+    eventually("it counts", || {
+        asker.ask("topics chat/c")["topics"][0]["subscribers"] == 1
+    });
     // It is the same from any beginning, and each filter has a past of its own.
     ann.send("@each=1 SUBSCRIBE chat/# chat/a none");
     ann.expect("SUBACK chat/#")

@@ -69,7 +69,7 @@ impl TopicRow {
             copies: seen.copies,
             rate: (seen.rate(now) * 1000.0).round() / 1000.0,
             last_s: now.seconds_since(seen.last),
-            subscribers: route.map_or(0, |route| route.subscribers.len() + route.groups.len()),
+            subscribers: route.map_or(0, |route| route.receivers()),
             retained: retained.map(|kept| kept.payload),
             topic: name,
         }

@@ -465,7 +465,8 @@ impl Log {
         (tail.next, durable)
     }
 
-    /// The next sequence number, without waiting for what is being written: all that is appended later has this number or a higher one.
+    /// The next sequence number, or one that it was a moment ago, without waiting for the disk: what is appended later has
+    /// this number or a higher one.
     pub(crate) fn next_seen(&self) -> u64 {
         self.figures.next()
     }

@@ -141,8 +141,8 @@ impl SegmentList {
         self.all.lock().keys().next().copied().unwrap_or(0)
     }
 
-    /// Of the newest that are not longer than so many bytes together, the number of the first entry; none if that is all
-    /// of them. There are at least so many, however long they are.
+    /// The number of the first entry of the newest segments that fit into `bytes`, and of at least `least` of them; none if
+    /// all fit.
     pub(super) fn first_within(&self, bytes: u64, least: usize) -> Option<u64> {
         let all = self.all.lock();
         let (mut sum, mut first) = (0, None);

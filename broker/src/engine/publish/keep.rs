@@ -39,11 +39,11 @@ impl Dispatch {
             return Ok(());
         };
         let kept = self.add_kept(&topic, place, bytes, options, asked);
-        self.followed += followers;
-        if let (Err(_), Some(item)) = (kept, self.cache.at(self.place)) {
+        match (kept, self.cache.at(self.place)) {
+            (Ok(()), _) => self.followed += followers,
             // It was counted when its route was found.
-            item.count.messages -= 1;
-            self.followed -= followers;
+            (Err(_), Some(item)) => item.count.messages -= 1,
+            (Err(_), None) => {}
         }
         kept
     }

@@ -385,6 +385,11 @@ impl Route {
         has(&self.subscribers, id)
     }
 
+    /// How many get each message: clients, and groups of which one member does.
+    pub(crate) fn receivers(&self) -> usize {
+        self.subscribers.len() + self.followers.len() + self.groups.len()
+    }
+
     /// Whether client `id` gets every message from the log.
     pub(crate) fn is_followed_by(&self, id: u64) -> bool {
         has(&self.followers, id)

@@ -30,6 +30,14 @@ struct SievesOfSubscriber {
     shared: Vec<(Box<str>, Sieve)>,
 }
 
+impl SievesOfSubscriber {
+    /// Whether filters without a group let a topic through, for a subscriber with these sieves or none.
+    fn let_through(sieves: Option<&Self>, topic: Topic<'_>) -> bool {
+        let plain = sieves.and_then(|sieves| sieves.plain.first());
+        plain.is_none_or(|(_, sieve)| sieve.lets_through(topic))
+    }
+}
+
 impl Sieves {
     /// Sets or removes the sieve of a subscription. Comes before the version of the router that concerns the filter
     /// is incremented.
@@ -61,9 +69,7 @@ impl Sieves {
 
     /// Whether a subscriber may see a topic that one of its filters matches.
     pub(crate) fn let_through(&self, subscriber: u64, topic: Topic<'_>) -> bool {
-        let table = self.table.read();
-        let plain = table.get(&subscriber).and_then(|it| it.plain.first());
-        plain.is_none_or(|(_, sieve)| sieve.lets_through(topic))
+        SievesOfSubscriber::let_through(self.table.read().get(&subscriber), topic)
     }
 
     /// Whether there are any.
@@ -79,9 +85,7 @@ impl Sieves {
         // The lock is taken under no other of the router.
         let table = self.table.read();
         let may_see = |subscriber: &Subscriber| {
-            let sieves = table.get(&subscriber.id());
-            let plain = sieves.and_then(|sieves| sieves.plain.first());
-            plain.is_none_or(|(_, sieve)| sieve.lets_through(topic))
+            SievesOfSubscriber::let_through(table.get(&subscriber.id()), topic)
         };
         found.subscribers.retain(may_see);
         found.followers.retain(may_see);
