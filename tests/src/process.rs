@@ -46,9 +46,9 @@ impl Process {
     #[track_caller]
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let stdin = self.stdin.as_mut().expect("standard input is open");
-        stdin
-            .write_all(bytes.as_ref())
-            .unwrap_or_else(|err| panic!("{} does not read: {err}", self.name));
+        if let Err(err) = stdin.write_all(bytes.as_ref()) {
+            panic!("{} does not read: {err}{}", self.name, self.complaint());
+        }
         self
     }
 

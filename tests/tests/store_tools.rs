@@ -572,7 +572,7 @@ fn a_backup_of_a_store_in_use_has_all_that_was_acknowledged() {
             let least = acknowledged.load(Ordering::Relaxed);
             let (out, _) = place.run(&["backup", copy], 0);
             assert!(
-                out.ends_with("retained messages: 10\nstate: sound\n"),
+                out.ends_with("retained messages: 10\nsessions: 0\nstate: sound\n"),
                 "{out}"
             );
             check_copy(copy, least);

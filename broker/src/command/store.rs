@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use broker::{
-    ImportError, StoreChanges, StoreError, StoreReport, StoreTool, back_up_store,
+    ImportError, StoreChanges, StoreError, StoreReport, StoreTool, StoredMessages, back_up_store,
     import_into_store, look_at_store, repair_store,
 };
 use bytesize::ByteSize;
@@ -53,7 +53,7 @@ fn check(folder: &Path) -> ToolDone {
     let found = look_at_store(folder).map_err(|why| failed(folder, &why))?;
     let (report, messages) = found.ok_or_else(|| no_store(folder))?;
     let mut text = format!("store: {}\n", folder.display());
-    write_contents(&mut text, &report, messages.count());
+    write_contents(&mut text, &report, &messages);
     if messages.unreadable() > 0 {
         let records = count(messages.unreadable(), "change");
         let _ = writeln!(text, "unreadable: {records}, whose checksums are right");
@@ -74,7 +74,7 @@ fn back_up(folder: &Path, to: &Path) -> ToolDone {
     let copied = back_up_store(folder, to).map_err(|why| failed(folder, &why))?;
     let (report, messages) = copied.ok_or_else(|| no_store(folder))?;
     let mut text = format!("store: {}\ncopy: {}\n", folder.display(), to.display());
-    write_contents(&mut text, &report, messages.count());
+    write_contents(&mut text, &report, &messages);
     write_faults(&mut text, &report);
     let is_damaged = report.is_damaged();
     text += match is_damaged {
@@ -84,7 +84,12 @@ fn back_up(folder: &Path, to: &Path) -> ToolDone {
     Ok((text, code(is_damaged)))
 }
 
-fn write_contents(text: &mut String, report: &StoreReport, retained: usize) {
+fn write_counts(text: &mut String, messages: &StoredMessages) {
+    let _ = writeln!(text, "retained messages: {}", messages.count());
+    let _ = writeln!(text, "sessions: {}", messages.sessions());
+}
+
+fn write_contents(text: &mut String, report: &StoreReport, messages: &StoredMessages) {
     if let Some(identity) = &report.identity {
         let ended = match identity.is_clean {
             true => "ended cleanly",
@@ -117,7 +122,7 @@ fn write_contents(text: &mut String, report: &StoreReport, retained: usize) {
         }
     };
     let _ = writeln!(text, "snapshots: {snapshots}");
-    let _ = writeln!(text, "retained messages: {retained}");
+    write_counts(text, messages);
     for (name, bytes) in report.kept_aside.iter().take(MOST_LISTED) {
         // Others may have put a file there.
         let name = name.escape_debug();
@@ -202,7 +207,7 @@ fn repair(folder: &Path) -> ToolDone {
     for name in &repaired.kept_aside {
         let _ = writeln!(text, "kept aside: {name}");
     }
-    let _ = writeln!(text, "retained messages: {}", repaired.messages.count());
+    write_counts(&mut text, &repaired.messages);
     text += match repaired.before.is_damaged() {
         true => "state: sound, with a snapshot of all that was\n",
         false => "state: sound, as it was\n",

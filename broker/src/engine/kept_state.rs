@@ -13,10 +13,11 @@ use crate::engine::history::rules::{KeepRule, KeepRules};
 use crate::engine::history::topics::KeptTopics;
 use crate::engine::retained::{Entry, RetainedInfo};
 use crate::engine::stored_messages::StoredChange;
+use crate::engine::stored_sessions::{PartAhead, StoredSessions};
 use crate::engine::usage::Usage;
-use crate::storage::record::{Apply, Record, RetainedRecord};
+use crate::storage::record::{Apply, Record, RetainedRecord, SessionRecord};
 use crate::storage::store::{SnapshotSource, Store, StoreError, StoreTerms, Waiting};
-use crate::storage::survey::{Extent, StoreFound};
+use crate::storage::survey::StoreFound;
 use crate::storage::{SnapshotWriter, now_ms};
 
 /// What is kept, and how.
@@ -41,20 +42,34 @@ impl Engine {
             engine: self,
             topics: &topics,
             now,
+            sessions: StoredSessions::default(),
             unreadable: 0,
         };
         let (store, found) = Store::open(folder, &settings.log, waiting, &mut taking)?;
-        let unreadable = taking.unreadable;
+        let TakingBack {
+            mut sessions,
+            mut unreadable,
+            ..
+        } = taking;
+        if let Some(PartAhead { key, part, .. }) = sessions.end() {
+            // Before anything else follows it in the log.
+            let kept = store.keep(&Record::Session(SessionRecord {
+                value: sessions.part(&key, &part),
+                key: &key,
+                part: &part,
+                messages: 0,
+            }));
+            kept.map_err(|why| io::Error::other(why.to_string()))?;
+        }
+        let store = Arc::new(store);
+        let history = History::new(store.clone(), topics);
+        self.router.set_history(Arc::new(history));
+        unreadable += self.restore_sessions(sessions);
         if unreadable > 0 {
             // Their checksums are right, so they are not damaged.
             log::error!(
                 "the store has {unreadable} records that this broker cannot read; it goes on without them"
             );
-        }
-        let store = Arc::new(store);
-        if settings.log.extent == Extent::All {
-            let history = History::new(store.clone(), topics);
-            self.router.set_history(Arc::new(history));
         }
         let _ = self.store.set(store);
         Ok(found)
@@ -87,6 +102,8 @@ impl Engine {
                 retained.put(message.topic, record.line, kept, record.qos, owner);
             }
             StoredChange::Cleared(topic) => self.retained.write().clear(topic),
+            // All parts of a session are there at the end.
+            StoredChange::Session(_) => {}
         }
         Some(())
     }
@@ -97,24 +114,38 @@ struct TakingBack<'a> {
     engine: &'a Engine,
     topics: &'a KeptTopics,
     now: (Moment, u64),
+    sessions: StoredSessions,
     unreadable: u64,
 }
 
 impl Apply for TakingBack<'_> {
     fn record(&mut self, record: &Record<'_>) {
+        if let Record::Session(record) = record {
+            return self.sessions.apply(record);
+        }
+        self.sessions.note_record();
         let taken = self.engine.take_back(record, self.now);
         self.unreadable += u64::from(taken.is_none());
     }
 
     fn lines(&mut self, first: u64, lines: &[u8]) {
+        self.sessions.note_messages(lines);
         self.topics.take_back(first, lines);
     }
 }
 
 impl SnapshotSource for Engine {
     fn oldest_needed(&self) -> io::Result<u64> {
-        let history = self.router.history();
-        history.map_or(Ok(u64::MAX), |history| history.forget_old())
+        let Some(history) = self.router.history() else {
+            return Ok(u64::MAX);
+        };
+        // What is appended meanwhile is behind both.
+        let oldest = self.oldest_of_sessions(history);
+        Ok(history.forget_old()?.min(oldest))
+    }
+
+    fn keep_progress(&self) {
+        self.keep_sessions_progress();
     }
 
     fn forget_before(&self, sequence: u64) {
@@ -137,6 +168,7 @@ impl SnapshotSource for Engine {
                 snapshot.write(&record(entry, owner.map(|it| &**it), now));
             });
         }
+        self.write_sessions(snapshot);
     }
 }
 

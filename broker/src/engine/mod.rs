@@ -9,6 +9,7 @@ pub(crate) mod event_client;
 pub(crate) mod expiry;
 pub(crate) mod follow;
 pub(crate) mod history;
+mod kept_sessions;
 pub(crate) mod kept_state;
 pub(crate) mod limits;
 pub(crate) mod memory;
@@ -23,6 +24,7 @@ pub(crate) mod security_events;
 pub(crate) mod session;
 pub(crate) mod stats;
 pub(crate) mod stored_messages;
+pub(crate) mod stored_sessions;
 pub(crate) mod usage;
 
 use std::io;
@@ -90,6 +92,8 @@ pub(crate) struct Engine {
     pub(crate) jwt_log: LogLimit,
     /// Log limit: an identity has as much as it may have.
     pub(crate) limit_log: LogLimit,
+    /// Log limit: the store does not take a change of a session.
+    pub(crate) session_log: LogLimit,
     /// What each identity has.
     pub(crate) usages: Usages,
     /// Says which identity a client has; none if the broker knows no users and no keys of JWTs. Locked for a copy, under no other lock.
@@ -127,6 +131,7 @@ impl Engine {
             block_log: LogLimit::default(),
             jwt_log: LogLimit::default(),
             limit_log: LogLimit::default(),
+            session_log: LogLimit::default(),
             usages: Usages::default(),
             verifier: RwLock::new(None),
             access: SharedAccess::new(AccessTable::open()),

@@ -31,7 +31,7 @@ pub fn look_at_store(folder: &Path) -> Result<Option<(StoreReport, StoredMessage
     let mut attempt = 1;
     loop {
         let mut messages = StoredMessages::default();
-        match StoreReport::read(&disk, &mut |record: &Record<'_>| messages.apply(record)) {
+        match StoreReport::read(&disk, &mut messages) {
             Err(StoreError::Io(err)) if has_changed(&err) && attempt < ATTEMPTS => attempt += 1,
             report => return Ok(report?.map(|report| (report, messages))),
         }
@@ -113,8 +113,7 @@ pub fn repair_store(folder: &Path) -> Result<Option<StoreRepair>, StoreError> {
         return Ok(None);
     };
     let mut messages = StoredMessages::default();
-    let (store, found) =
-        Store::open_whole(folder, &mut |record: &Record<'_>| messages.apply(record))?;
+    let (store, found) = Store::open_whole(folder, &mut messages)?;
     if before.is_damaged() {
         store.make_snapshot(&messages)?;
     }
@@ -183,7 +182,7 @@ pub fn import_into_store(
     changes: &StoreChanges,
 ) -> Result<StoreImport, ImportError> {
     let mut messages = StoredMessages::default();
-    let opened = Store::open_whole(folder, &mut |record: &Record<'_>| messages.apply(record));
+    let opened = Store::open_whole(folder, &mut messages);
     let (store, StoreFound { recovered, .. }) = opened.map_err(ImportError::Store)?;
     let mut import = StoreImport {
         retained: 0,
@@ -201,6 +200,7 @@ pub fn import_into_store(
             // The log would grow for nothing.
             Record::Cleared { .. } if !messages.has(topic) => continue,
             Record::Cleared { .. } => &mut import.cleared,
+            Record::Session(_) => unreachable!("what is imported are messages"),
         };
         if let Err(why) = store.keep(&record) {
             // What was made before stays.

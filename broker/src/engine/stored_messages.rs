@@ -1,5 +1,4 @@
-//! Retained messages as a store has them: what its records say, and all of them by topic for tools, which start no
-//! engine.
+//! What a store has, for tools, which start no engine: retained messages by topic, and sessions.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,8 +10,9 @@ use protocol::{
     ACK, Attributes, Escaped, MessageLine, PAST, POSITION, RETAIN, RETAINED, TTL, Topic,
 };
 
+use crate::engine::stored_sessions::StoredSessions;
 use crate::storage::SnapshotWriter;
-use crate::storage::record::{Record, RetainedRecord};
+use crate::storage::record::{Apply, Record, RetainedRecord, SessionRecord};
 use crate::storage::store::SnapshotSource;
 
 /// The QoS of messages whose publisher had none to choose.
@@ -22,6 +22,7 @@ const QOS: u8 = 1;
 pub(crate) enum StoredChange<'a> {
     Retained(MessageLine<'a>, RetainedRecord<'a>),
     Cleared(Topic<'a>),
+    Session(SessionRecord<'a>),
 }
 
 impl<'a> StoredChange<'a> {
@@ -32,6 +33,7 @@ impl<'a> StoredChange<'a> {
                 MessageLine::decode(record.line).map(|line| Self::Retained(line, record))
             }
             Record::Cleared { topic } => Topic::parse(topic).ok().map(Self::Cleared),
+            Record::Session(record) => Some(Self::Session(record)),
         }
     }
 }
@@ -66,10 +68,11 @@ pub(crate) fn with_time_left(line: &[u8], waited_ms: u64) -> Option<Cow<'_, [u8]
     Some(line.into())
 }
 
-/// The retained messages of a store. They take as much memory as in a broker.
+/// The retained messages and sessions of a store. They take as much memory as in a broker.
 #[derive(Debug, Default)]
 pub struct StoredMessages {
     messages: BTreeMap<Box<str>, StoredMessage>,
+    sessions: StoredSessions,
     unreadable: u64,
 }
 
@@ -86,6 +89,11 @@ impl StoredMessages {
     /// The number of messages.
     pub fn count(&self) -> usize {
         self.messages.len()
+    }
+
+    /// The number of sessions beside them.
+    pub fn sessions(&self) -> usize {
+        self.sessions.count()
     }
 
     /// The number of records that were not understood, though their checksums are right.
@@ -106,7 +114,7 @@ impl StoredMessages {
         self.messages.contains_key(topic)
     }
 
-    pub(crate) fn apply(&mut self, record: &Record<'_>) {
+    fn apply(&mut self, record: &Record<'_>) {
         match StoredChange::read(record) {
             Some(StoredChange::Retained(message, record)) => {
                 let stored = StoredMessage {
@@ -120,8 +128,22 @@ impl StoredMessages {
             Some(StoredChange::Cleared(topic)) => {
                 self.messages.remove(topic.as_str());
             }
+            Some(StoredChange::Session(record)) => self.sessions.apply(&record),
             None => self.unreadable += 1,
         }
+    }
+}
+
+impl Apply for StoredMessages {
+    fn record(&mut self, record: &Record<'_>) {
+        if !matches!(record, Record::Session(_)) {
+            self.sessions.note_record();
+        }
+        self.apply(record);
+    }
+
+    fn lines(&mut self, _first: u64, lines: &[u8]) {
+        self.sessions.note_messages(lines);
     }
 }
 
@@ -140,6 +162,7 @@ impl SnapshotSource for StoredMessages {
                 owner: &message.owner,
             }));
         }
+        self.sessions.write(snapshot);
     }
 }
 

@@ -186,7 +186,14 @@ fn retained(number: u8) -> Record<'static> {
 fn keep_lines(store: &Store, count: u32) -> u64 {
     let body = b"m\n".repeat(count as usize);
     let parts = [&body[..]];
-    let frame = NewFrame::new(FrameKind::Lines { qos: 1 }, count, &parts);
+    let frame = NewFrame::new(
+        FrameKind::Lines {
+            qos: 1,
+            retain: false,
+        },
+        count,
+        &parts,
+    );
     let bytes = frame.bytes();
     store.log().admit(bytes).expect("there is room");
     let first = store.append_lines(&[frame], bytes);

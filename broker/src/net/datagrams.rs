@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -145,7 +145,6 @@ struct RoomThread<'a, 'e> {
     shared: &'a Arc<Shared>,
     room: &'a Room,
     engine: &'e Engine,
-    next_id: &'a AtomicU64,
     table: DatagramRoom,
     members: HashMap<SocketAddr, DatagramMember<'e>, RandomState>,
     /// Members whose outboxes wait until they may be sent more.
@@ -181,14 +180,13 @@ impl RoomSocket {
         })
     }
 
-    /// Serves the members until it is closed. `next_id` numbers connections.
-    pub(crate) fn serve(&self, engine: &Engine, next_id: &AtomicU64) {
+    /// Serves the members until it is closed.
+    pub(crate) fn serve(&self, engine: &Engine) {
         let limits = engine.limits.load();
         let mut thread = RoomThread {
             shared: &self.shared,
             room: &self.room,
             engine,
-            next_id,
             table: DatagramRoom::new(limits.room_members, limits.room_idle, Instant::now()),
             members: HashMap::default(),
             waiting: Vec::new(),
@@ -301,7 +299,7 @@ impl RoomThread<'_, '_> {
     }
 
     fn join(&mut self, nick: &str, announced: bool, from: SocketAddr, now: Instant) {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.engine.clients.next_id();
         let allowance = Arc::new(Mutex::new(Allowance::new(now)));
         let sink = DatagramSink {
             shared: self.shared.clone(),

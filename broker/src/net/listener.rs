@@ -10,7 +10,7 @@ use std::mem;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,6 @@ pub(crate) struct Listener {
     engine: Arc<Engine>,
     /// Connections from these addresses begin with a PROXY header.
     proxies: RwLock<Vec<IpNet>>,
-    next_id: AtomicU64,
     stop: StopRequest,
     /// The time to drain, unless another is asked for. Locked alone.
     grace: Mutex<Duration>,
@@ -101,7 +100,7 @@ impl Serve for Arc<Listener> {
             let thread = thread::Builder::new().name("datagrams".to_owned());
             threads.push(thread.spawn(move || {
                 if let Some(datagrams) = &door.datagrams {
-                    datagrams.serve(&listener.engine, &listener.next_id);
+                    datagrams.serve(&listener.engine);
                 }
             })?);
         }
@@ -128,7 +127,6 @@ impl Listener {
             entrances,
             engine,
             proxies: RwLock::new(proxies),
-            next_id: AtomicU64::new(1),
             newcomers: Arc::default(),
             stop: StopRequest::default(),
             grace: Mutex::default(),
@@ -435,7 +433,7 @@ impl Listener {
                 return self.newcomers.turn_away(stream, why, by_proxy, in_room);
             }
         };
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.engine.clients.next_id();
         let connection = Connection::new(
             id,
             stream,

@@ -82,12 +82,16 @@ pub(crate) fn log_found(engine: &Engine, config: &Config, found: Option<&StoreFo
     log_wrong(folder, found);
     let interval = humantime::format_duration(config.sync_interval);
     let retained = engine.retained.read().size().count;
-    let kept = engine.router.history().map(|history| history.size());
-    let kept = kept.map_or_else(String::new, |(messages, topics)| {
-        format!("{messages} messages in {topics} topics, ")
-    });
+    let sessions = engine.clients.detached();
+    let kept = match (engine.router.history(), config.keep.is_empty()) {
+        (Some(history), false) => {
+            let (messages, topics) = history.size();
+            format!("{messages} messages in {topics} topics, ")
+        }
+        _ => String::new(),
+    };
     log::info!(
-        "store {}: {kept}{retained} retained messages, {}; acknowledges at {}, synced every {interval}",
+        "store {}: {kept}{retained} retained messages, {sessions} sessions, {}; acknowledges at {}, synced every {interval}",
         folder.display(),
         ByteSize(found.recovered.bytes),
         config.ack,

@@ -146,7 +146,14 @@ mod tests {
         let log = begun.expect("no fault");
         for _ in 0..frames {
             let body: [&[u8]; 1] = [&[b'x'; 200]];
-            let frame = NewFrame::new(FrameKind::Lines { qos: 0 }, 1, &body);
+            let frame = NewFrame::new(
+                FrameKind::Lines {
+                    qos: 0,
+                    retain: false,
+                },
+                1,
+                &body,
+            );
             log.append(&frame).expect("no fault");
         }
         disk

@@ -63,6 +63,7 @@ pub(super) fn apply(state: &mut Topics, record: &Record<'_>) {
         Record::Cleared { topic } => {
             state.remove(&topic[0]);
         }
+        Record::Session(_) => unreachable!("there are none in these tests"),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::clock::latency::{Latencies, Latency};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 use super::disk::is_full;
+use super::not_kept::NotKept;
 
 /// Whether a store takes what is to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,17 @@ pub(crate) enum StoreState {
     Full,
     /// Nothing is kept until the next start.
     Failing,
+}
+
+impl StoreState {
+    /// Why nothing more is kept, if that is so.
+    pub(crate) fn refusal(self) -> Option<NotKept> {
+        match self {
+            Self::Ok => None,
+            Self::Full => Some(NotKept::NoRoom),
+            Self::Failing => Some(NotKept::Failed),
+        }
+    }
 }
 
 /// How a store is now.

@@ -18,6 +18,9 @@ pub(crate) const SEQUENCE_END: u64 = 1 << 63;
 
 const MAGIC: [u8; 4] = *b"dllF";
 
+/// The flag of messages that were published with RETAIN, beside the QoS.
+const RETAIN: u8 = 1 << 2;
+
 /// What the checksum of a header is masked with.
 const MASK: u32 = 0xa282_ead8;
 
@@ -33,6 +36,8 @@ pub(crate) enum FrameKind {
     Lines {
         /// That of all of them.
         qos: u8,
+        /// Whether their publishers had each of them retained.
+        retain: bool,
     },
     /// Changes of state, or in a snapshot the state itself: see `record`.
     State,
@@ -87,7 +92,7 @@ impl FrameHeader {
     pub(crate) fn encode(&self, secret: FrameSecret) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let (kind, flags) = match self.kind {
-            FrameKind::Lines { qos } => (1, qos),
+            FrameKind::Lines { qos, retain } => (1, qos | if retain { RETAIN } else { 0 }),
             FrameKind::State => (2, 0),
             FrameKind::Mark => (4, 0),
         };
@@ -124,7 +129,10 @@ impl FrameHeader {
             return None;
         }
         let kind = match bytes[4] {
-            1 => FrameKind::Lines { qos: bytes[5] },
+            1 => FrameKind::Lines {
+                qos: bytes[5] & !RETAIN,
+                retain: bytes[5] & RETAIN != 0,
+            },
             2 => FrameKind::State,
             4 => FrameKind::Mark,
             _ => return None,
@@ -348,7 +356,14 @@ mod tests {
             time_ms: 1_700_000_000_000,
             generation: 2,
             synced_to: 48,
-            ..FrameHeader::new(FrameKind::Lines { qos: 1 }, 42, 1)
+            ..FrameHeader::new(
+                FrameKind::Lines {
+                    qos: 1,
+                    retain: false,
+                },
+                42,
+                1,
+            )
         };
         let header = header.of(&[frame.body]);
         assert_eq!(frame.header, header);

@@ -224,7 +224,14 @@ mod tests {
             let text = entries.concat();
             let padding = vec![b' '; 40 * (n as usize % 7)];
             let body = [text.as_bytes(), &padding[..]];
-            let frame = NewFrame::new(FrameKind::Lines { qos: 0 }, entries.len() as u32, &body);
+            let frame = NewFrame::new(
+                FrameKind::Lines {
+                    qos: 0,
+                    retain: false,
+                },
+                entries.len() as u32,
+                &body,
+            );
             log.append(&frame).expect("no fault");
             if n % 9 == 0 {
                 log.mark().expect("no fault");

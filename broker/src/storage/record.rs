@@ -22,6 +22,22 @@ pub(crate) enum Record<'a> {
     Retained(RetainedRecord<'a>),
     /// No message is retained for this topic any more.
     Cleared { topic: &'a [u8] },
+    /// A part of a session is another one now.
+    Session(SessionRecord<'a>),
+}
+
+/// A part of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRecord<'a> {
+    /// Of which session.
+    pub(crate) key: &'a [u8],
+    /// The name of the part; empty for all of them.
+    pub(crate) part: &'a [u8],
+    /// Empty if there is none any more.
+    pub(crate) value: &'a [u8],
+    /// The number of messages that come right behind it in the log. It is so only if they are all there: both are kept,
+    /// or neither.
+    pub(crate) messages: u32,
 }
 
 /// A retained message.
@@ -38,14 +54,17 @@ pub(crate) struct RetainedRecord<'a> {
 
 const RETAINED: u8 = 1;
 const CLEARED: u8 = 2;
+const SESSION: u8 = 3;
 
-/// Bytes in front of owner and line: the kind, the QoS, the length of the owner (u16), that of the line or topic
-/// (u32), and the time (u64).
+/// Bytes in front of the rest: the kind, the QoS, the length of the owner (u16), that of the line, topic or value (u32),
+/// and the time (u64). Of a part of a session, the lengths of key and name (u32 each) are in the place of the time, and
+/// the number of messages (u32) follows.
 const HEAD_BYTES: usize = 16;
 
 impl<'a> Record<'a> {
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
         let (kind, qos, owner, text, since_ms) = match *self {
+            Self::Session(session) => return session.encode(bytes),
             Self::Retained(RetainedRecord {
                 line,
                 qos,
@@ -70,6 +89,10 @@ impl<'a> Record<'a> {
         let owner_len = u16::from_le_bytes([head[2], head[3]]);
         let text_len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
         let since_ms = u64::from_le_bytes(*head[8..].first_chunk()?);
+        if head[0] == SESSION {
+            let (session, rest) = SessionRecord::decode(head, rest)?;
+            return Some((Self::Session(session), rest));
+        }
         let (owner, rest) = rest.split_at_checked(owner_len.into())?;
         let (text, rest) = rest.split_at_checked(usize::try_from(text_len).ok()?)?;
         let record = match head[0] {
@@ -83,6 +106,38 @@ impl<'a> Record<'a> {
             _ => return None,
         };
         Some((record, rest))
+    }
+}
+
+impl<'a> SessionRecord<'a> {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        let len = |part: &[u8]| u32::try_from(part.len()).expect("a part is shorter than 4 GiB");
+        bytes.extend_from_slice(&[SESSION, 0, 0, 0]);
+        for part in [self.value, self.key, self.part] {
+            bytes.extend_from_slice(&len(part).to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.messages.to_le_bytes());
+        for part in [self.key, self.part, self.value] {
+            bytes.extend_from_slice(part);
+        }
+    }
+
+    fn decode(head: &[u8; HEAD_BYTES], rest: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let len = |at: usize| {
+            let len = u32::from_le_bytes(*head[at..].first_chunk()?);
+            usize::try_from(len).ok()
+        };
+        let (messages, rest) = rest.split_first_chunk()?;
+        let (key, rest) = rest.split_at_checked(len(8)?)?;
+        let (part, rest) = rest.split_at_checked(len(12)?)?;
+        let (value, rest) = rest.split_at_checked(len(4)?)?;
+        let session = Self {
+            key,
+            part,
+            value,
+            messages: u32::from_le_bytes(*messages),
+        };
+        Some((session, rest))
     }
 }
 
@@ -115,6 +170,18 @@ mod tests {
                 since_ms: 0,
                 owner: b"",
             }),
+            Record::Session(SessionRecord {
+                key: b"ann\0lamp",
+                part: b"terms",
+                value: b"{}",
+                messages: 3,
+            }),
+            Record::Session(SessionRecord {
+                key: b"ann\0lamp",
+                part: b"",
+                value: b"",
+                messages: 0,
+            }),
         ];
         let mut body = Vec::new();
         for record in &all {
@@ -123,7 +190,10 @@ mod tests {
         assert_eq!(records(&body).collect::<Vec<_>>(), all);
         for len in 0..body.len() {
             let found: Vec<_> = records(&body[..len]).collect();
-            assert!(found.len() < 3 && all.starts_with(&found), "{len} bytes");
+            assert!(
+                found.len() < all.len() && all.starts_with(&found),
+                "{len} bytes"
+            );
         }
         assert_eq!(records(&[9; 40]).next(), None);
     }

@@ -122,6 +122,9 @@ pub(crate) trait SnapshotSource: Sync {
     /// Messages before this number are not needed any more, because there is no room for them.
     fn forget_before(&self, _sequence: u64) {}
 
+    /// Keeps what need not be kept at once. Called every tenth of a second.
+    fn keep_progress(&self) {}
+
     /// Messages before this number are about to be removed from the log.
     fn pass_over(&self, _before: u64) -> io::Result<()> {
         Ok(())
@@ -417,6 +420,7 @@ impl Store {
         loop {
             // At once, because starts in quick succession must not leave a file each.
             let done = self.log.prepare();
+            source.keep_progress();
             let done = done.and_then(|()| self.make_snapshot_if_due(source));
             let done = match looked.elapsed() < FORGET {
                 true => done,
@@ -474,6 +478,11 @@ impl Store {
             true => self.make_snapshot(source),
             false => Ok(()),
         }
+    }
+
+    /// Has a snapshot made as soon as one can be, because the log does not have all changes.
+    pub(crate) fn want_snapshot(&self) {
+        self.snapshot_at.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn make_snapshot(&self, source: &dyn SnapshotSource) -> io::Result<()> {

@@ -6,27 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, Topic};
+use protocol::{Attributes, Escaped, MessageLine, RETAIN, Topic};
 
 use super::Client;
 use super::OverLimit;
 use super::publish::Message;
+use super::unsubscribe::forget;
 use super::usage::most;
 use crate::auth::access::LimitKind;
 use crate::auth::address::AddressBlock;
 use crate::clock::Moment;
-use crate::engine::Engine;
 use crate::engine::limits::CachedLimits;
 use crate::engine::outbox::delivery::DeliveryState;
-use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
-use crate::engine::outbox::delivery::subscriptions::subscription_bytes;
 use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
+use crate::engine::outbox::following::Present;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
 use crate::engine::outbox::{OutboxGuard, Remains};
 use crate::engine::session::key::SessionKey;
 use crate::engine::session::store::{Claim, Opened, TooManySessions};
 use crate::engine::session::{Expiry, Session, Will, WillOwner};
+use crate::storage::NotKept;
 
 /// Maximum messages redelivered to another group member at once.
 const MAX_REDELIVERED: u64 = 64;
@@ -38,6 +38,8 @@ pub(crate) enum NoSession {
     TooMany(TooManySessions),
     /// Its identity has as many as it may have.
     OverLimit(OverLimit),
+    /// The store does not take it.
+    NotKept(NotKept),
 }
 
 /// The memory budget has no room for the will.
@@ -61,6 +63,13 @@ impl Client<'_> {
         // Answers sent before, in HTTP and in WebSocket, do not move to the outbox of the session.
         self.outbox.drain(None);
         let store = &self.engine.sessions;
+        let kept_in = self
+            .engine
+            .session_store()
+            .filter(|_| expiry != Expiry::AtOnce);
+        if let Some(why) = kept_in.and_then(|store| store.state().refusal()) {
+            return Err(NoSession::NotKept(why));
+        }
         // Those of this moment: others may be in force when the store has decided.
         let limits = self.rights.limits.clone();
         let claim = (expiry != Expiry::AtOnce).then(|| Claim {
@@ -102,6 +111,16 @@ impl Client<'_> {
         // A will belongs to the session in 5.0 [MQTT-3.1.2-7]. If CONNECT has none, an earlier one is
         // removed, in 3.1.1 [MQTT-3.1.2-12].
         self.session.set_will(will);
+        if kept_in.is_some() {
+            self.session.outbox().set_stored();
+        }
+        if let Err(why) = self.keep_session(Session::keep_terms) {
+            if !is_resumed {
+                // It ends with this connection, and has not begun for its client.
+                self.session.set_expiry(Expiry::AtOnce);
+            }
+            return Err(NoSession::NotKept(why));
+        }
         Ok(is_resumed)
     }
 
@@ -125,6 +144,10 @@ impl Client<'_> {
     ) {
         let own = self.record.own_session();
         let is_own = self.session.id() == own.id();
+        // Before the outbox is locked: it takes the lock of the end of the log.
+        let history = self.engine.router.history();
+        let history = history.filter(|_| self.session.is_stored());
+        let present = history.map(Present::new);
         // The sink moves before the record names the other session, so the own outbox changes no more
         // after that.
         let connected = if is_own {
@@ -167,6 +190,9 @@ impl Client<'_> {
             guard.take_over();
         }
         guard.pump();
+        if let Some(present) = present {
+            guard.resume_following(present);
+        }
         drop(guard);
         self.redeliver(&withheld);
     }
@@ -190,7 +216,9 @@ impl Client<'_> {
     pub(crate) fn end_connection(&mut self) -> Remains {
         self.engine.memory.note_returned(self.dispatch.scratch());
         if self.session.outlasts_connection() {
-            return self.outbox.detach();
+            let remains = self.outbox.detach();
+            self.pause_following();
+            return remains;
         }
         let remains = self.outbox.close();
         self.forget_filters();
@@ -206,9 +234,12 @@ impl Client<'_> {
         self.engine.usages.forget_rests(self.id());
         if self.session.outlasts_connection() {
             // First the list of clients: the next connection replaces this record there.
+            self.keep_last_progress();
             self.engine.clients.detach(&self.record);
             self.engine.sessions.detach(&self.session);
+            self.keep_terms();
         } else {
+            self.keep_end_of(&self.session);
             self.engine.clients.leave(&self.record);
             self.engine.sessions.end(&self.session);
         }
@@ -225,6 +256,7 @@ impl Client<'_> {
     #[inline(never)]
     pub(crate) fn end_session(&mut self, session: &Session) {
         let remains = session.outbox().close();
+        self.keep_end_of(session);
         forget(self.engine, session);
         self.engine.clients.end_detached(session);
         self.engine
@@ -236,11 +268,6 @@ impl Client<'_> {
         if let Some(will) = session.take_will() {
             self.publish_message(&will);
         }
-    }
-
-    /// Handles the acknowledgement of a message that the session keeps.
-    pub(crate) fn acknowledge(&self, id: u16, ack: Ack) -> AckEffect {
-        self.outbox.lock().acknowledge(id, ack)
     }
 
     /// Makes a will for this client, if the memory budget has room for it.
@@ -385,17 +412,4 @@ fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
 fn take_over(session: &Session) {
     session.outbox().lock().take_over();
     session.outbox().hurry();
-}
-
-/// Removes the subscriptions of a closed session from the registry.
-fn forget(engine: &Engine, session: &Session) {
-    let filters = session.subscriptions().take_all();
-    let bytes = filters.iter().map(|filter| subscription_bytes(filter));
-    engine.memory.give_back_subscriptions(bytes.sum());
-    for text in filters {
-        if let Ok(filter) = Filter::parse(text.as_bytes()) {
-            engine.router.forget(filter, session.id());
-            engine.router.sieves().set(filter, session.id(), None);
-        }
-    }
 }

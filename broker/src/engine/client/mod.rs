@@ -25,7 +25,9 @@ mod rights;
 mod security;
 #[cfg(test)]
 pub(crate) mod slow_disk;
+mod stored_session;
 mod subscribe;
+mod unsubscribe;
 mod usage;
 
 use std::ops::Range;

@@ -46,7 +46,8 @@ impl Client<'_> {
         self.dispatch.deliver(buffer);
         let kept = RetainedLine::of(&mut line, options.publish.qos);
         // The message itself is kept, too, if the topic keeps all: it must not be refused when this one is retained.
-        let room = self.dispatch.make_room_for(line.topic, kept_bytes(&line));
+        let (qos, bytes) = (options.publish.qos, kept_bytes(&line));
+        let room = self.dispatch.make_room_for(line.topic, qos, bytes);
         let is_in_history = room.map_err(|why| self.not_kept(why))?;
         let engine = self.engine;
         // What the broker itself publishes, and bridges say of themselves, ends with it.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use protocol::Filter;
 
-use super::subscribe::unsubscribe;
+use super::unsubscribe::unsubscribe;
 use crate::auth::access::{Denial, Permissions, Sieve, SubscriptionDecision};
 use crate::engine::Engine;
 use crate::engine::session::Session;

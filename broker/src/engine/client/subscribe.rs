@@ -11,18 +11,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::{BadFilter, Filter, MessageLine, OverflowPolicy};
 
+use super::unsubscribe::unsubscribe;
 use super::{Client, Denied, OverLimit};
 use crate::auth::access::Sieve;
 use crate::clock::Moment;
-use crate::engine::Engine;
 use crate::engine::history::History;
 use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::delivery::subscriptions::{SubscriptionOptions, subscription_bytes};
+use crate::engine::outbox::following::Present;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::retained::{Entry, Retained, RetainedMark, RetainedPart};
-use crate::engine::session::Session;
 use crate::engine::stored_messages::with_time_left;
+use crate::storage::NotKept;
 
 /// Maximum filters handled under one lock of the outbox, for which publishers to this client wait.
 const FILTERS_PER_LOCK: usize = 64;
@@ -53,6 +54,8 @@ pub(crate) enum SubscribeError {
     OverLimit(OverLimit),
     /// The memory budget has no room for it.
     NoMemory,
+    /// The store does not take it.
+    NotKept(NotKept),
 }
 
 /// A subscription made by [`Client::subscribe_with`].
@@ -405,15 +408,21 @@ impl Client<'_> {
         filters: impl IntoIterator<Item = (Result<Filter<'f>, BadFilter>, SubscriptionOptions)>,
     ) -> Vec<Result<Subscribed, SubscribeError>> {
         let mut filters = filters.into_iter().peekable();
-        let mut made = Vec::new();
+        let (mut made, mut named) = (Vec::new(), Vec::new());
+        let history = self.engine.router.history().cloned();
+        let history = history.filter(|_| self.session.is_stored());
+        // So that the first one does not wait for the disk with the retained messages locked.
+        let _present = history.as_ref().map(Present::new);
         while filters.peek().is_some() {
             // A retained message is published under this lock. So each is either older than all
             // subscriptions that are made here, or delivered to them.
             let retained = self.engine.retained.read();
             let since = retained.mark();
             for (filter, options) in filters.by_ref().take(FILTERS_PER_LOCK) {
+                named.push(filter.ok());
                 let filter = filter.map_err(SubscribeError::BadFilter);
-                let is_known = filter.and_then(|filter| self.enter_with(filter, options));
+                let is_known =
+                    filter.and_then(|filter| self.enter_with(filter, options, history.as_ref()));
                 made.push(is_known.map(|is_known| Subscribed {
                     is_known,
                     options,
@@ -421,6 +430,7 @@ impl Client<'_> {
                 }));
             }
         }
+        self.keep_subscriptions(&named, &mut made);
         made
     }
 
@@ -429,15 +439,28 @@ impl Client<'_> {
         &mut self,
         filter: Filter<'_>,
         options: SubscriptionOptions,
+        history: Option<&Arc<History>>,
     ) -> Result<bool, SubscribeError> {
-        let PermittedFilter { sieve, .. } = self.permit(filter, None)?;
-        let is_known = self.check_room(filter)?;
-        self.set_sieve(filter, sieve);
+        let permitted = self.permit(filter, None)?;
+        if let Some(history) = history.filter(|_| self.follows_with(filter, options)) {
+            return self.enter_followed(history, permitted, options);
+        }
+        let is_known = self.take_room(permitted)?;
         // Options before the route: a message that arrives by the new route must find them.
         self.session.subscriptions().insert(filter, options);
-        if !is_known {
+        let was_followed =
+            is_known && history.is_some() && self.outbox.lock().unfollow(filter.as_str());
+        if !is_known || was_followed {
             self.engine.router.subscribe(filter, &self.outbox);
         }
+        Ok(is_known)
+    }
+
+    /// Takes room for a subscription that the rules permit. Returns whether the client had it before.
+    pub(super) fn take_room(&self, permitted: PermittedFilter<'_>) -> Result<bool, SubscribeError> {
+        let PermittedFilter { filter, sieve } = permitted;
+        let is_known = self.check_room(filter)?;
+        self.set_sieve(filter, sieve);
         Ok(is_known)
     }
 
@@ -527,24 +550,6 @@ impl Client<'_> {
         let sieves = self.engine.router.sieves();
         sieves.set(filter, self.session.id(), sieve);
     }
-}
-
-/// Ends a subscription of a session. Returns whether it existed.
-pub(crate) fn unsubscribe(engine: &Engine, session: &Session, filter: Filter<'_>) -> bool {
-    let was_there = session.subscriptions().remove(filter.as_str());
-    if was_there {
-        let bytes = subscription_bytes(filter.as_str());
-        engine.memory.give_back_subscriptions(bytes);
-        // Queued messages of this filter stay queued and are still delivered [MQTT-3.10.4-3].
-        engine.router.unsubscribe(filter, session.outbox());
-        engine.router.sieves().set(filter, session.id(), None);
-        let mut guard = session.outbox().lock();
-        // Removing a policy never fails.
-        let _ = guard.choose(filter, None);
-        guard.forget_walk(filter.as_str());
-        guard.unfollow(filter.as_str());
-    }
-    was_there
 }
 
 /// The line of a retained message with its remaining time to live; none if it has expired

@@ -8,13 +8,15 @@ use std::time::Duration;
 use protocol::Topic;
 
 use super::wanted::WantedTopics;
-use super::{FollowAccount, log_not_readable, topic_of};
+use super::{FollowAccount, log_not_readable};
 use crate::engine::Engine;
 use crate::engine::history::History;
 use crate::engine::history::lines::LineReader;
 use crate::engine::history::past::PastPiece;
 use crate::engine::outbox::Outbox;
+use crate::engine::outbox::follow::LogPiece;
 use crate::engine::outbox::following::{CatchUpTask, FollowedPast, LogTask};
+use crate::engine::outbox::run::PublishOptions;
 use crate::sync::sleep;
 
 /// Bytes of messages that are read at a time.
@@ -40,6 +42,7 @@ pub(crate) fn catch_up_loop(engine: &Engine) {
         account: FollowAccount::new(engine),
         reader: history.reader(),
         lines: Vec::with_capacity(PIECE_BYTES),
+        piece: LogPiece::default(),
     };
     while let Some(outbox) = engine.catch_up.next() {
         // What was read for another one may have been followed by more.
@@ -62,6 +65,7 @@ struct CatchUp<'a> {
     account: FollowAccount<'a>,
     reader: LineReader<'a>,
     lines: Vec<u8>,
+    piece: LogPiece,
 }
 
 impl CatchUp<'_> {
@@ -119,29 +123,32 @@ impl CatchUp<'_> {
 
     fn read_log(&mut self, outbox: &Outbox, task: &LogTask) -> io::Result<u64> {
         let end = self.history.visible_end();
-        self.lines.clear();
-        let lines = &mut self.lines;
+        let piece = &mut self.piece;
+        piece.clear();
         let filters = &task.filters;
-        let mut topics = WantedTopics::new(self.engine, self.history, outbox.id(), filters);
-        let (mut piece, mut next, mut looked_at) = (PastPiece::default(), task.next, 0);
+        let mut topics = WantedTopics::new(self.engine, self.history, outbox, filters);
+        let (mut next, mut looked_at) = (task.next, 0);
         let mut is_full = false;
         while next < end && !is_full {
             let read = self.reader.read(next, end, |found| {
-                if lines.len() >= PIECE_BYTES || looked_at >= LOOKED_AT_BYTES {
+                if piece.lines.len() >= PIECE_BYTES || looked_at >= LOOKED_AT_BYTES {
                     is_full = true;
                     return ControlFlow::Break(());
                 }
-                let wanted = topics.of(topic_of(found.line));
+                let wanted = topics.of(found);
                 let is_wanted = found.sequence >= wanted.from;
                 if is_wanted && found.sequence < wanted.oldest {
                     // What is missing is told in front of what was read.
-                    if piece.messages > 0 {
+                    if !piece.is_empty() {
                         is_full = true;
                         return ControlFlow::Break(());
                     }
                     piece.missing += u64::from(!found.is_over());
-                } else if is_wanted {
-                    piece.messages += u64::from(found.write(lines, false));
+                } else if is_wanted && found.write(&mut piece.lines, false) {
+                    piece.note_message(PublishOptions {
+                        qos: found.qos,
+                        retain: found.retain,
+                    });
                 }
                 looked_at += found.line.len();
                 ControlFlow::Continue(())
@@ -150,6 +157,6 @@ impl CatchUp<'_> {
             next = read.unwrap_or_else(|| (next + 1).max(self.history.oldest()).min(end));
         }
         let mut guard = outbox.lock();
-        Ok(guard.deliver_log(task, next, piece, &self.lines))
+        Ok(guard.deliver_log(task, next, piece))
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::topic_of;
 use super::wanted::WantedTopics;
 use crate::engine::Engine;
 use crate::engine::history::History;
@@ -46,9 +45,6 @@ pub(crate) fn pass_over(engine: &Engine, before: u64) -> io::Result<()> {
 
 /// The followers that are not so far.
 fn passed(engine: &Engine, history: &History, before: u64) -> Vec<Passed> {
-    if history.tail().followers() == 0 {
-        return Vec::new();
-    }
     let present = engine.clients.present();
     // Held while it is asked how far each is: none becomes live meanwhile, and those that are live are given nothing.
     let tail = history.tail().lock();
@@ -70,21 +66,22 @@ fn count(engine: &Engine, history: &History, before: u64, passed: &mut [Passed])
         .iter_mut()
         .map(|it| {
             let filters = &it.task.filters;
-            let wanted = WantedTopics::new(engine, history, it.outbox.id(), filters);
-            (wanted, it.task.next, &mut it.missing)
+            let wanted = WantedTopics::new(engine, history, &it.outbox, filters);
+            let had = it.outbox.lock().had_before();
+            (wanted, had, it.task.next, &mut it.missing)
         })
         .collect();
-    let mut next = wanted.iter().map(|it| it.1).min().unwrap_or(before);
+    let mut next = wanted.iter().map(|it| it.2).min().unwrap_or(before);
     let mut reader = history.reader();
     while next < before {
         let read = reader.read(next, before, |found| {
             if found.is_over() {
                 return ControlFlow::Continue(());
             }
-            let topic = topic_of(found.line);
-            for (wanted, next, missing) in &mut wanted {
-                let from = wanted.of(topic).from.max(*next);
-                **missing += u64::from(found.sequence >= from);
+            for (wanted, had, next, missing) in &mut wanted {
+                let from = wanted.of(found).from.max(*next);
+                let is_done = had.as_ref().is_some_and(|it| it.is_done(found.sequence));
+                **missing += u64::from(found.sequence >= from && !is_done);
             }
             ControlFlow::Continue(())
         })?;

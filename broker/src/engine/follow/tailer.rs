@@ -5,15 +5,13 @@ use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
-use protocol::Topic;
-
 use super::{FollowAccount, log_not_readable, topic_of};
 use crate::engine::Engine;
 use crate::engine::history::History;
 use crate::engine::history::lines::LineReader;
 use crate::engine::history::tail::TailWake;
 use crate::engine::outbox::run::PublishOptions;
-use crate::engine::publish::{Dispatch, Place};
+use crate::engine::publish::Dispatch;
 use crate::sync::sleep;
 
 /// Bytes of messages that are delivered at a time, about.
@@ -75,6 +73,7 @@ struct TailBatch {
 struct TailMessage {
     topic: Range<usize>,
     line: Range<usize>,
+    options: PublishOptions,
 }
 
 impl Tailer<'_> {
@@ -121,18 +120,13 @@ impl Tailer<'_> {
         let TailBatch { lines, found } = &self.batch;
         self.dispatch.set_numbers(first, next);
         for message in found {
-            let TailMessage { topic, line } = message;
-            let known = self.dispatch.add_known(lines, topic.clone(), line.clone());
-            if known.is_none()
-                && let Ok(name) = Topic::parse(&lines[topic.clone()])
-            {
-                let (topic, line) = (topic.clone(), line.clone());
-                let options = PublishOptions::LINE;
-                // It fails for messages alone that are to be kept.
-                let _ = self
-                    .dispatch
-                    .add(name, Place::Buffer, topic, line, options, None);
-            }
+            let TailMessage {
+                topic,
+                line,
+                options,
+            } = message;
+            self.dispatch
+                .add_logged(lines, topic.clone(), line.clone(), *options);
         }
         self.dispatch.deliver(lines);
     }
@@ -159,6 +153,10 @@ impl TailBatch {
                     found.push(TailMessage {
                         topic: at..at + topic.len(),
                         line: begin..lines.len(),
+                        options: PublishOptions {
+                            qos: message.qos,
+                            retain: message.retain,
+                        },
                     });
                 }
                 ControlFlow::Continue(())

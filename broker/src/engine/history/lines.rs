@@ -37,6 +37,9 @@ pub(crate) struct FoundLine<'l> {
     /// When it was published, in milliseconds since 1970.
     pub(crate) time_ms: u64,
     pub(crate) line: &'l [u8],
+    pub(crate) qos: u8,
+    /// Its publisher had it retained.
+    pub(crate) retain: bool,
     prefix: &'l str,
     waited_ms: u64,
 }
@@ -75,9 +78,9 @@ impl<'a> LineReader<'a> {
         };
         let header = frame.header;
         let end = header.end().min(end);
-        if !matches!(header.kind, FrameKind::Lines { .. }) {
+        let FrameKind::Lines { qos, retain } = header.kind else {
             return Ok(Some(end));
-        }
+        };
         if self.prefix.0 != header.generation {
             let position = Position {
                 generation: header.generation,
@@ -106,6 +109,8 @@ impl<'a> LineReader<'a> {
                     sequence: place.sequence,
                     time_ms: header.time_ms,
                     line: &rest[..len],
+                    qos,
+                    retain,
                     prefix: &self.prefix.1,
                     waited_ms,
                 };

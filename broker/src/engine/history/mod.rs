@@ -20,7 +20,7 @@ use crate::storage::frame::FrameKind;
 use crate::storage::log::NewFrame;
 use crate::storage::store::Store;
 use crate::storage::{NotKept, now_ms};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 
 use lines::LineReader;
 use past::{Chosen, Past};
@@ -49,6 +49,8 @@ pub(crate) struct History {
     removed_end: Mutex<u64>,
     /// The lowest numbers that messages may have which are on their way to the log and to the retained ones.
     retaining: Mutex<Vec<u64>>,
+    /// There is no room for messages before this number.
+    forgotten_before: AtomicU64,
 }
 
 /// A message on its way to the log and to the retained ones.
@@ -68,12 +70,14 @@ impl Drop for Retaining<'_> {
 
 /// Messages of one topic that are to be kept: lines, one after the other.
 pub(crate) struct KeptLines {
-    pub(crate) topic: Arc<KeptTopic>,
+    /// None if they are kept for sessions alone.
+    pub(crate) topic: Option<Arc<KeptTopic>>,
     /// The buffer that they are in, and where.
     pub(crate) buffer: usize,
     pub(crate) bytes: Range<usize>,
     pub(crate) messages: u32,
     pub(crate) qos: u8,
+    pub(crate) retain: bool,
     /// How safe they are before their publisher is told so.
     pub(crate) level: AckLevel,
 }
@@ -89,6 +93,7 @@ impl History {
             tail,
             removed_end: Mutex::default(),
             retaining: Mutex::default(),
+            forgotten_before: AtomicU64::new(0),
         }
     }
 
@@ -178,38 +183,42 @@ impl History {
     }
 
     /// Keeps messages, which survive the end of this process from then on. Returns the sequence number of the first; the
-    /// others follow on. `admitted` is the room that was taken for them.
+    /// others follow on. `admitted` is the room that was taken for them, and for `record`, which comes right before them.
     pub(crate) fn append(
         &self,
         all: &[KeptLines],
         buffers: [&[u8]; 2],
         admitted: u64,
+        record: Option<&[u8]>,
     ) -> Result<u64, NotKept> {
         let groups = groups(all);
         let bodies: Vec<Vec<&[u8]>> = groups.iter().map(|group| pieces(group, buffers)).collect();
-        let frames: Vec<NewFrame<'_>> = groups
-            .iter()
-            .zip(&bodies)
-            .map(|(group, body)| {
-                let count = group.iter().map(|lines| lines.messages).sum();
-                NewFrame::new(FrameKind::Lines { qos: group[0].qos }, count, body)
-            })
-            .collect();
+        let record = record.as_slice();
+        let record = (!record.is_empty()).then(|| NewFrame::new(FrameKind::State, 1, record));
+        let records = u64::from(record.is_some());
+        let lines = groups.iter().zip(&bodies).map(|(group, body)| {
+            let count = group.iter().map(|lines| lines.messages).sum();
+            let (qos, retain) = (group[0].qos, group[0].retain);
+            NewFrame::new(FrameKind::Lines { qos, retain }, count, body)
+        });
+        let frames: Vec<NewFrame<'_>> = record.into_iter().chain(lines).collect();
         let _appending = self.appending.read();
         let is_hidden = all.iter().any(|lines| lines.level == AckLevel::Disk);
         let hiding = is_hidden.then(|| self.visible.hide(&self.store));
-        let first = self.store.append_lines(&frames, admitted)?;
+        let first = self.store.append_lines(&frames, admitted)? + records;
         if let Some(hiding) = hiding {
             let messages = all.iter().map(|lines| u64::from(lines.messages));
             hiding.note(first..first + messages.sum::<u64>());
         }
         let mut next = first;
         for lines in all {
-            lines.topic.add(KeptRun {
-                first: next,
-                messages: lines.messages,
-                bytes: u32::try_from(lines.bytes.len()).unwrap_or(u32::MAX),
-            });
+            if let Some(topic) = &lines.topic {
+                topic.add(KeptRun {
+                    first: next,
+                    messages: lines.messages,
+                    bytes: u32::try_from(lines.bytes.len()).unwrap_or(u32::MAX),
+                });
+            }
             next += u64::from(lines.messages);
         }
         self.tail.wake();
@@ -262,6 +271,7 @@ impl History {
 
     /// Forgets all messages before this number: there is no room for them.
     pub(crate) fn forget_before(&self, sequence: u64) {
+        self.forgotten_before.store(sequence, Ordering::Relaxed);
         let topics = self.topics.all.read();
         let forgotten: u64 = topics
             .values()
@@ -272,6 +282,11 @@ impl History {
                 "the store: {forgotten} messages are more than --keep-total allows, and are forgotten"
             );
         }
+    }
+
+    /// The number before which there is no room for messages.
+    pub(crate) fn forgotten_before(&self) -> u64 {
+        self.forgotten_before.load(Ordering::Relaxed)
     }
 
     /// How many topics keep messages, or were about to.
@@ -438,12 +453,13 @@ impl History {
         }
     }
 
-    /// The level that holds for a message of this topic.
-    pub(crate) fn level(&self, topic: &KeptTopic, asked: Option<AckLevel>) -> AckLevel {
+    /// The level that holds for a message of this topic, or of one that is kept for sessions alone.
+    pub(crate) fn level(&self, topic: Option<&KeptTopic>, asked: Option<AckLevel>) -> AckLevel {
         if self.store.is_in_memory() {
             return AckLevel::Mem;
         }
-        let level = asked.or(topic.level()).unwrap_or(self.store.level());
+        let of_topic = topic.and_then(KeptTopic::level);
+        let level = asked.or(of_topic).unwrap_or(self.store.level());
         // It is written to the system in any case.
         level.max(AckLevel::Os)
     }
@@ -498,13 +514,14 @@ fn keep_newest(runs: &mut Vec<KeptRun>, mut most: u64) {
     });
 }
 
-/// The frames that lines make: of one QoS, and not too long.
+/// The frames that lines make: of one kind, and not too long.
 fn groups(all: &[KeptLines]) -> Vec<&[KeptLines]> {
     let mut bytes = 0;
     let mut groups = Vec::new();
     let mut begin = 0;
     for (at, lines) in all.iter().enumerate() {
-        let ends = bytes + lines.bytes.len() > FRAME_BYTES || lines.qos != all[begin].qos;
+        let is_other = (lines.qos, lines.retain) != (all[begin].qos, all[begin].retain);
+        let ends = bytes + lines.bytes.len() > FRAME_BYTES || is_other;
         if at > begin && ends {
             groups.push(&all[begin..at]);
             (begin, bytes) = (at, 0);

@@ -128,6 +128,13 @@ impl Memory {
         has_room
     }
 
+    /// Takes `bytes` for a subscription that was there before, even if they exceed its share.
+    pub(crate) fn restore_subscription(&self, bytes: usize) {
+        self.subscriptions.fetch_add(bytes, Ordering::Relaxed);
+        // SeqCst as in `Memory::charge`.
+        self.taken.fetch_add(bytes, Ordering::SeqCst);
+    }
+
     /// Gives back what subscriptions have taken.
     pub(crate) fn give_back_subscriptions(&self, bytes: usize) {
         self.subscriptions.fetch_sub(bytes, Ordering::Relaxed);

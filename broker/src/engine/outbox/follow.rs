@@ -7,9 +7,53 @@ use super::following::{
     CatchUpQueue, CatchUpTask, FollowState, FollowedFilter, FollowedPast, Following, LogTask,
     NewPast, Present,
 };
-use super::{Outbox, OutboxGuard, OutboxState};
+use super::{Inside, Outbox, OutboxGuard, OutboxState};
 use crate::engine::history::past::PastPiece;
-use crate::engine::outbox::run::Run;
+use crate::engine::outbox::delivery::logged::{LoggedProgress, SentBefore};
+use crate::engine::outbox::run::{PublishOptions, Run};
+
+/// Bytes that wait for the client of a session, because it has to acknowledge others first. What is more stays in the log.
+const SESSION_BYTES: usize = 256 * 1024;
+
+/// What was read of the log for one client.
+#[derive(Default)]
+pub(crate) struct LogPiece {
+    /// Messages that are missing before it.
+    pub(crate) missing: u64,
+    pub(crate) lines: Vec<u8>,
+    /// Where each run of messages with the same options ends, and how many these are.
+    runs: Vec<(usize, u64, PublishOptions)>,
+}
+
+impl LogPiece {
+    pub(crate) fn clear(&mut self) {
+        self.missing = 0;
+        self.lines.clear();
+        self.runs.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// A message was added to the lines.
+    pub(crate) fn note_message(&mut self, options: PublishOptions) {
+        let end = self.lines.len();
+        match self.runs.last_mut() {
+            Some(last) if last.2 == options => (last.0, last.1) = (end, last.1 + 1),
+            _ => self.runs.push((end, 1, options)),
+        }
+    }
+
+    fn runs(&self) -> Vec<Run<'_>> {
+        let mut start = 0;
+        let runs = self.runs.iter().map(|&(end, messages, options)| {
+            let lines = &self.lines[mem::replace(&mut start, end)..end];
+            Run::borrowed(lines, messages).by(0, options)
+        });
+        runs.collect()
+    }
+}
 
 impl OutboxGuard<'_> {
     /// The client follows a filter from now on: see [`Following::add`].
@@ -21,7 +65,7 @@ impl OutboxGuard<'_> {
         (outbox, queue, present): (&Arc<Outbox>, &Arc<CatchUpQueue<Outbox>>, Present),
         tail: u64,
     ) {
-        let new = || Box::new(Following::new(outbox, queue, present, from));
+        let new = || Box::new(Following::new(outbox, queue, Some(present), from));
         let following = self.inside.following.get_or_insert_with(new);
         following.add(filter, from, past, tail);
     }
@@ -38,6 +82,70 @@ impl OutboxGuard<'_> {
         follows
     }
 
+    /// The session follows these filters, each from a number on, since before this process; its client is away.
+    pub(crate) fn follow_while_away(
+        &mut self,
+        filters: impl IntoIterator<Item = (Box<str>, u64)>,
+        next: u64,
+        (outbox, queue): (&Arc<Outbox>, &Arc<CatchUpQueue<Outbox>>),
+    ) {
+        let following = Following::away(outbox, queue, filters, next);
+        self.inside.following = Some(Box::new(following));
+    }
+
+    /// The client of a session is away: what comes is read for it when it is back. `tail` is the end of the log as
+    /// followers see it, under its lock.
+    pub(crate) fn pause_following(&mut self, tail: u64) {
+        let Inside {
+            following,
+            delivery,
+            queue,
+            ..
+        } = &mut *self.inside;
+        let Some(following) = following else {
+            return;
+        };
+        let mut next = following.had(tail);
+        let given_back = delivery.as_mut().and_then(|it| it.give_back_logged());
+        if let Some((count, first)) = given_back {
+            next = next.min(first);
+            // They are counted once more when they are read again.
+            queue.tally.discarded += count;
+        }
+        following.state = FollowState::Behind { next };
+        following.is_asked = false;
+        following.present = None;
+        // What is being read for it comes too late.
+        following.begin_anew();
+    }
+
+    /// The client of a session is back.
+    pub(crate) fn resume_following(&mut self, present: Present) {
+        if let Some(following) = &mut self.inside.following {
+            following.present = Some(present);
+            following.ask();
+        }
+    }
+
+    /// How far the client of a session is with what comes from the log; none if it follows nothing. `tail` is the end of
+    /// the log as followers see it, under its lock.
+    pub(crate) fn progress(&self, tail: u64) -> Option<LoggedProgress> {
+        let next = self.inside.following.as_ref()?.had(tail);
+        Some(self.inside.delivery.as_ref()?.progress(next))
+    }
+
+    /// What the client of a session had of an earlier process.
+    pub(crate) fn had_before(&self) -> Option<SentBefore> {
+        self.inside.delivery.as_ref()?.sent_before().cloned()
+    }
+
+    /// The number from which on it follows this filter, if it does.
+    pub(crate) fn followed_from(&self, filter: &str) -> Option<u64> {
+        let following = self.inside.following.as_ref()?;
+        let mut filters = following.filters.iter();
+        filters.find(|it| &*it.filter == filter).map(|it| it.from)
+    }
+
     /// Whether it follows this filter.
     pub(crate) fn follows(&self, filter: &str) -> bool {
         let following = self.inside.following.as_ref();
@@ -48,6 +156,8 @@ impl OutboxGuard<'_> {
     /// nothing.
     pub(crate) fn followed_to(&self) -> Option<Option<u64>> {
         let following = self.inside.following.as_ref()?;
+        // What a session reads whose client is away is not late.
+        following.present.as_ref()?;
         Some(match following.state {
             FollowState::Live { .. } => None,
             FollowState::Behind { next } => Some(next),
@@ -133,13 +243,7 @@ impl OutboxGuard<'_> {
     }
 
     /// Sends what was read of the log, up to the number `next`. Returns the number of messages accepted.
-    pub(crate) fn deliver_log(
-        &mut self,
-        task: &LogTask,
-        next: u64,
-        piece: PastPiece,
-        lines: &[u8],
-    ) -> u64 {
+    pub(crate) fn deliver_log(&mut self, task: &LogTask, next: u64, piece: &LogPiece) -> u64 {
         match &mut self.inside.following {
             Some(following) if following.change == task.change => {
                 following.state = FollowState::Behind { next };
@@ -147,7 +251,13 @@ impl OutboxGuard<'_> {
             // It is read again for the filters that there are now.
             _ => return 0,
         }
-        self.deliver_piece(piece, lines)
+        self.tell_gap(piece.missing);
+        let runs = piece.runs();
+        let runs: Vec<&Run<'_>> = runs.iter().collect();
+        match !runs.is_empty() && self.deliver_pinned(&runs) {
+            true => runs.iter().map(|run| run.messages()).sum(),
+            false => 0,
+        }
     }
 
     /// Makes the client live, if it has had everything before the end of the log, of which the caller has the lock.
@@ -226,7 +336,11 @@ impl OutboxGuard<'_> {
             self.inside.state,
             OutboxState::Idle(_) | OutboxState::Blocked(_)
         );
-        let room = self.inside.terms.room() / part;
-        is_open && !self.inside.is_holding() && self.inside.queue.message_bytes <= room
+        let queued = self.inside.queue.message_bytes;
+        let has_room = match &self.inside.delivery {
+            None => queued <= self.inside.terms.room() / part,
+            Some(delivery) => queued + delivery.waiting_bytes() <= SESSION_BYTES / part,
+        };
+        is_open && !self.inside.is_holding() && has_room
     }
 }

@@ -43,7 +43,8 @@ pub(super) struct Following<F> {
     pub(super) batch: u64,
     /// The number of the last change, when a filter came or went.
     pub(super) change: u64,
-    _present: Present,
+    /// None while the client of a session is away.
+    pub(super) present: Option<Present>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +159,7 @@ impl<F> Following<F> {
     pub(super) fn new(
         outbox: &Arc<F>,
         queue: &Arc<CatchUpQueue<F>>,
-        present: Present,
+        present: Option<Present>,
         from: u64,
     ) -> Self {
         Self {
@@ -171,7 +172,7 @@ impl<F> Following<F> {
             is_asked: false,
             batch: 0,
             change: 0,
-            _present: present,
+            present,
         }
     }
 
@@ -202,6 +203,26 @@ impl<F> Following<F> {
         }
     }
 
+    /// A session of an earlier process, whose client is away.
+    pub(super) fn away(
+        outbox: &Arc<F>,
+        queue: &Arc<CatchUpQueue<F>>,
+        filters: impl IntoIterator<Item = (Box<str>, u64)>,
+        next: u64,
+    ) -> Self {
+        let filters = filters.into_iter().map(|(filter, from)| FollowedFilter {
+            filter,
+            from,
+            has_past: false,
+            id: queue.next_change(),
+        });
+        Self {
+            filters: filters.collect(),
+            state: FollowState::Behind { next },
+            ..Self::new(outbox, queue, None, next)
+        }
+    }
+
     /// Gives up what was read for it and is not delivered yet, so that it is read again.
     pub(super) fn begin_anew(&mut self) {
         self.change = self.queue.next_change();
@@ -222,7 +243,8 @@ impl<F> Following<F> {
         let had = self.had(tail);
         let id = self.change;
         let mut filters: Vec<FollowedFilter> = self.filters.to_vec();
-        for other in &mut filters {
+        // What others have had is not read again for them, if reading goes back.
+        for other in filters.iter_mut().filter(|_| from < had) {
             other.from = other.from.max(had);
         }
         let is_first = filters.is_empty();

@@ -109,6 +109,11 @@ impl OutboxGuard<'_> {
             return false;
         }
         self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
+        if self.inside.delivery.is_some() {
+            // It keeps them until they are acknowledged.
+            self.deliver_special(runs);
+            return true;
+        }
         self.inside.queue.pins = true;
         self.take_encoded(runs);
         self.inside.queue.pins = false;

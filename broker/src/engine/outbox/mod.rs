@@ -9,7 +9,7 @@ mod ahead;
 pub(crate) mod delivery;
 pub(crate) mod encoder;
 pub(crate) mod flusher;
-mod follow;
+pub(crate) mod follow;
 pub(crate) mod following;
 mod guard;
 mod hold;
@@ -88,6 +88,8 @@ pub(crate) struct Outbox {
     blocked: AtomicBool,
     /// Whether it has no connection; likewise.
     detached: AtomicBool,
+    /// Whether its session is kept in the store, so that it gets from the log what it has to acknowledge.
+    is_stored: AtomicBool,
     /// Unsubscribe epoch, incremented before UNSUBACK is sent; publishers compare it under the lock.
     unsubscribe_epoch: AtomicU64,
     inside: Mutex<Inside>,
@@ -172,6 +174,7 @@ impl Outbox {
             id,
             blocked: AtomicBool::new(false),
             detached: AtomicBool::new(false),
+            is_stored: AtomicBool::new(false),
             unsubscribe_epoch: AtomicU64::new(0),
             inside: Mutex::new(Inside {
                 terms: QueueLimits {
@@ -197,6 +200,11 @@ impl Outbox {
         }
     }
 
+    /// The outbox of a session whose client is away.
+    pub(crate) fn away(id: u64, limit: usize, memory: Arc<Memory>) -> Self {
+        Self::with_state(id, limit, memory, &Encoder::NONE, OutboxState::Detached)
+    }
+
     /// An outbox that never has a connection, for the broker's own messages.
     pub(crate) fn unconnected(memory: Arc<Memory>) -> Self {
         Self::with_state(0, 0, memory, &Encoder::NONE, OutboxState::Closed)
@@ -215,6 +223,16 @@ impl Outbox {
     /// Whether its session waits for a connection; may be outdated when it is read.
     pub(crate) fn seems_detached(&self) -> bool {
         self.detached.load(Ordering::Relaxed)
+    }
+
+    /// Whether its session is kept in the store.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_stored.load(Ordering::Relaxed)
+    }
+
+    /// Its session is kept in the store from now on. Before it follows a filter.
+    pub(crate) fn set_stored(&self) {
+        self.is_stored.store(true, Ordering::Relaxed);
     }
 
     /// Updates the hints for publishers. Called under the lock.

@@ -31,14 +31,8 @@ impl Inside {
             let mut start = 0;
             let ends = memchr::memchr_iter(b'\n', run.bytes()).map(|at| at + 1);
             for (number, end) in ends.enumerate() {
-                let message = RunLine {
-                    run,
-                    number,
-                    range: start..end,
-                    now,
-                    memory: &self.terms.memory,
-                    room,
-                };
+                let message =
+                    RunLine::new((run, number, start..end), (now, &self.terms.memory, room));
                 match delivery.push(&message, &mut outgoing) {
                     Fate::Sent | Fate::Kept => {}
                     Fate::Unwanted => self.queue.tally.discarded += 1,
@@ -121,6 +115,9 @@ impl OutboxGuard<'_> {
         let mut outgoing = Outgoing::of(self.inside.terms.encoder);
         self.inside.pump_into(Instant::now(), &mut outgoing);
         self.send_outgoing(&outgoing);
+        if self.inside.following.is_some() {
+            self.note_room();
+        }
     }
 
     fn send_outgoing(&mut self, outgoing: &Outgoing) {

@@ -220,7 +220,10 @@ impl Dispatch {
                 });
                 route.as_ref().is_some_and(|route| match &segment.to {
                     To::Audience(_) if self.is_for_followers => route.is_followed_by(id),
-                    To::Audience(_) => route.reaches(id),
+                    To::Audience(_) => {
+                        let is_unacknowledged = segment.options.qos == 0;
+                        route.reaches(id) || (is_unacknowledged && route.has_session(id))
+                    }
                     To::Member(..) => route.may_reach(id),
                 })
             })

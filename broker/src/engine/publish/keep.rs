@@ -18,9 +18,31 @@ use crate::storage::NotKept;
 use super::Dispatch;
 use super::batch::{Batch, Place, To};
 use super::kept_batch::{FRAME_BYTES, KeptBatch, KeptOutcome};
+use crate::engine::routing::route_cache::Known;
 
 impl Dispatch {
-    /// Takes room for a message on the topic whose route was found last, and notes it.
+    /// Whether a message is to be kept and cannot be.
+    #[inline]
+    pub(super) fn is_not_kept(
+        &mut self,
+        known: &mut Known,
+        place: Place,
+        bytes: &Range<usize>,
+        options: PublishOptions,
+    ) -> bool {
+        self.batch.kept.is_last = false;
+        if !known.is_kept {
+            return false;
+        }
+        match self.keep_last(place, bytes, options, None) {
+            Ok(audience) => known.audience = audience,
+            Err(_) => return true,
+        }
+        false
+    }
+
+    /// Takes room for a message on the topic whose route was found last, if it is one to keep, and notes it. Returns the
+    /// audience to which its publisher delivers it.
     #[inline(never)]
     pub(super) fn keep_last(
         &mut self,
@@ -28,31 +50,33 @@ impl Dispatch {
         bytes: &Range<usize>,
         options: PublishOptions,
         asked: Option<AckLevel>,
-    ) -> Result<(), NotKept> {
-        if mem::take(&mut self.batch.kept.is_ahead) {
-            self.followed += self.cache.at(self.place).map_or(0, |item| item.followers);
-            return Ok(());
-        }
-        let item = self.cache.at(self.place);
-        let Some((topic, followers)) = item.and_then(|it| Some((it.kept.clone()?, it.followers)))
-        else {
-            return Ok(());
+    ) -> Result<u32, NotKept> {
+        let is_ahead = mem::take(&mut self.batch.kept.is_ahead);
+        let Some(item) = self.cache.at(self.place) else {
+            return Ok(0);
         };
-        let kept = self.add_kept(&topic, place, bytes, options, asked);
-        match (kept, self.cache.at(self.place)) {
-            (Ok(()), _) => self.followed += followers,
+        let audience = match options.qos {
+            0 => item.log.unacknowledged,
+            _ => item.known.audience,
+        };
+        let (topic, copies) = (item.log.kept.clone(), item.log.copies(options.qos));
+        let is_kept = !is_ahead && item.log.keeps(options.qos);
+        if is_kept && let Err(why) = self.add_kept(topic, place, bytes, options, asked) {
             // It was counted when its route was found.
-            (Err(_), Some(item)) => item.count.messages -= 1,
-            (Err(_), None) => {}
+            if let Some(item) = self.cache.at(self.place) {
+                item.count.messages -= 1;
+            }
+            return Err(why);
         }
-        kept
+        self.followed += copies;
+        Ok(audience)
     }
 
-    /// Takes room for a message of this topic, and notes it.
+    /// Takes room for a message of this topic, or of one that is kept for sessions alone, and notes it.
     #[inline(never)]
     pub(super) fn add_kept(
         &mut self,
-        topic: &Arc<KeptTopic>,
+        topic: Option<Arc<KeptTopic>>,
         place: Place,
         bytes: &Range<usize>,
         options: PublishOptions,
@@ -64,27 +88,29 @@ impl Dispatch {
         let kept = &mut self.batch.kept;
         kept.admit(history, bytes.len())?;
         kept.lines.push(KeptLines {
-            topic: topic.clone(),
+            level: history.level(topic.as_deref(), asked),
+            topic,
             buffer: place as usize,
             bytes: bytes.clone(),
             messages: 1,
             qos: options.qos,
-            level: history.level(topic, asked),
+            retain: options.retain,
         });
         kept.is_last = true;
         Ok(())
     }
 
-    /// Takes room for a message that is added next, if its topic keeps messages. Returns whether it does.
+    /// Takes room for a message that is added next, if it is one to keep. Returns whether it is.
     pub(crate) fn make_room_for(
         &mut self,
         topic: Topic<'_>,
+        qos: u8,
         bytes: usize,
     ) -> Result<bool, NotKept> {
         let Some(history) = self.router.history() else {
             return Ok(false);
         };
-        if history.topic(topic)?.is_none() {
+        if history.topic(topic)?.is_none() && !self.has_sessions(topic, qos) {
             return Ok(false);
         }
         let kept = &mut self.batch.kept;
@@ -94,9 +120,14 @@ impl Dispatch {
         Ok(true)
     }
 
-    /// Keeps a message that is added next, if its topic keeps messages, for a caller that adds it under a lock: the disk is
-    /// not written to under that. Room was made for it, and nothing else waits to be delivered. Returns false if that
-    /// fails.
+    /// Whether there are sessions for which a message with this QoS is kept.
+    fn has_sessions(&self, topic: Topic<'_>, qos: u8) -> bool {
+        let hash = self.router.hash(topic.as_str().as_bytes());
+        qos > 0 && !self.router.route(topic, hash).sessions.is_empty()
+    }
+
+    /// Keeps a message that is added next, if it is one to keep, for a caller that adds it under a lock: the disk is not
+    /// written to under that. Room was made for it, and nothing else waits to be delivered. Returns false if that fails.
     pub(crate) fn keep_ahead(
         &mut self,
         line: &MessageLine<'_>,
@@ -105,12 +136,12 @@ impl Dispatch {
     ) -> Result<bool, NotKept> {
         let history = self.router.history().cloned();
         let topic = history.map_or(Ok(None), |history| history.topic(line.topic))?;
-        let Some(topic) = topic else {
+        if topic.is_none() && !self.has_sessions(line.topic, options.qos) {
             return Ok(true);
-        };
+        }
         line.encode(&mut self.batch.beside);
         let bytes = 0..self.batch.beside.len();
-        let added = self.add_kept(&topic, Place::Beside, &bytes, options, asked);
+        let added = self.add_kept(topic, Place::Beside, &bytes, options, asked);
         let is_kept = added.map(|()| self.keep(&[]));
         self.batch.beside.clear();
         self.batch.kept.is_ahead = is_kept == Ok(true);
@@ -133,20 +164,40 @@ impl Dispatch {
             last.messages -= 1;
             return false;
         }
-        self.followed += self.cache.at(self.place).map_or(0, |item| item.followers);
+        self.followed += (self.cache.at(self.place)).map_or(0, |item| item.log.copies(1));
         admitted
+    }
+
+    /// The number of added messages that are to be kept.
+    pub(crate) fn messages_to_keep(&self) -> u32 {
+        let lines = self.batch.kept.lines.iter();
+        lines.map(|lines| lines.messages).sum()
+    }
+
+    /// Delivers the added messages, and has a record kept right before those that are kept. Returns false if none are.
+    pub(crate) fn deliver_with(&mut self, buffer: &[u8], record: Vec<u8>) -> bool {
+        let kept = &mut self.batch.kept;
+        let room = (self.router.history()).filter(|_| !kept.is_empty());
+        let has_room = room.is_some_and(|history| kept.admit(history, record.len()).is_ok());
+        kept.record = has_room.then_some(record);
+        self.deliver(buffer);
+        has_room
     }
 
     /// Keeps what was added. Returns false, with nothing kept and nothing left to deliver, if that fails.
     #[inline(never)]
     pub(super) fn keep(&mut self, buffer: &[u8]) -> bool {
         let KeptBatch {
-            lines, admitted, ..
+            lines,
+            admitted,
+            record,
+            ..
         } = mem::take(&mut self.batch.kept);
         let Some(history) = self.router.history() else {
             return true;
         };
-        let appended = history.append(&lines, [buffer, &self.batch.beside], admitted);
+        let buffers = [buffer, &self.batch.beside];
+        let appended = history.append(&lines, buffers, admitted, record.as_deref());
         match appended {
             Ok(first) => {
                 let mut next = first;

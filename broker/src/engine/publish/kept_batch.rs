@@ -18,6 +18,8 @@ pub(super) struct KeptBatch {
     /// The room that they take, and what was taken for them.
     pub(super) bytes: u64,
     pub(super) admitted: u64,
+    /// A record that is kept with them.
+    pub(super) record: Option<Vec<u8>>,
     /// The message that is added next was kept before.
     pub(super) is_ahead: bool,
     /// The last message of the batch is one of them.

@@ -26,7 +26,7 @@ use protocol::{AckLevel, Topic};
 use crate::clock::Moment;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::run::{PublishOptions, Run};
-use crate::engine::routing::route_cache::{Item, Known, RouteCache, TopicCount};
+use crate::engine::routing::route_cache::{Item, Known, LogRoute, RouteCache, TopicCount};
 use crate::engine::routing::router::{Route, Router};
 use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::engine::stats::topic_stats::TopicStats;
@@ -162,9 +162,9 @@ impl Dispatch {
     ) -> Option<Added> {
         self.begin();
         let name = &buffer[topic.clone()];
-        let known = self.known(name, self.router.hash(name))?;
+        let mut known = self.known(name, self.router.hash(name))?;
         let options = PublishOptions::LINE;
-        if self.is_not_kept(known.is_kept, Place::Buffer, &bytes, options) {
+        if self.is_not_kept(&mut known, Place::Buffer, &bytes, options) {
             return None;
         }
         Some(self.add_to(known, Place::Buffer, topic, bytes, options))
@@ -182,8 +182,8 @@ impl Dispatch {
         let name = &beside[topic.clone()];
         let known = self.known(name, self.router.hash(name));
         self.batch.beside = beside;
-        let known = known?;
-        if self.is_not_kept(known.is_kept, Place::Beside, &bytes, options) {
+        let mut known = known?;
+        if self.is_not_kept(&mut known, Place::Beside, &bytes, options) {
             return None;
         }
         Some(self.add_to(known, Place::Beside, topic, bytes, options))
@@ -202,28 +202,15 @@ impl Dispatch {
     ) -> Result<Added, NotKept> {
         self.begin();
         let hash = self.router.hash(name.as_str().as_bytes());
-        let known = match self.known(name.as_str().as_bytes(), hash) {
+        let mut known = match self.known(name.as_str().as_bytes(), hash) {
             Some(known) => known,
             None => self.look_up(name, hash)?,
         };
         self.batch.kept.is_last = false;
         if known.is_kept {
-            self.keep_last(place, &bytes, options, asked)?;
+            known.audience = self.keep_last(place, &bytes, options, asked)?;
         }
         Ok(self.add_to(known, place, topic, bytes, options))
-    }
-
-    /// Whether a message is to be kept and cannot be.
-    #[inline]
-    fn is_not_kept(
-        &mut self,
-        is_kept: bool,
-        place: Place,
-        bytes: &Range<usize>,
-        options: PublishOptions,
-    ) -> bool {
-        self.batch.kept.is_last = false;
-        is_kept && self.keep_last(place, bytes, options, None).is_err()
     }
 
     /// Adds the message that follows the last one in its place, on the same topic. None if it cannot be kept.
@@ -381,24 +368,40 @@ impl Dispatch {
             _ => None,
         };
         let mut route = self.router.route(name, hash);
-        if self.is_for_followers {
-            // Their publishers have delivered the messages to the others.
-            (route.subscribers, route.groups) = (route.followers.clone(), Arc::default());
-        }
+        // What is not acknowledged comes to sessions from its publisher, and the rest from the log.
+        let unacknowledged = Route::joined(&route.subscribers, &route.sessions);
+        let (acknowledged, unacknowledged) = match self.is_for_followers {
+            false => (route.subscribers.clone(), unacknowledged),
+            true => {
+                // Their publishers have delivered the messages to the others.
+                route.groups = Arc::default();
+                let all = Route::joined(&route.followers, &route.sessions);
+                (all, route.followers.clone())
+            }
+        };
         let mut count = TopicCount::new(mem::take(&mut route.counters));
         count.messages = 1;
+        let audience = self.audience(&acknowledged);
+        let log = LogRoute {
+            followers: route.followers.len() as u64,
+            sessions: route.sessions.len() as u64,
+            unacknowledged: match route.sessions.is_empty() {
+                true => audience,
+                false => self.audience(&unacknowledged),
+            },
+            kept,
+        };
         let known = Known {
             versions: route.versions(),
-            audience: self.audience(&route),
+            audience,
             groups: (!route.groups.is_empty()).then_some(route.groups),
-            is_kept: kept.is_some(),
+            is_kept: log.keeps(1) && !self.is_for_followers,
         };
         let name = name.as_str();
         let (place, before) = self.cache.insert(name, hash, known.clone(), count);
         self.place = place;
         if let Some(item) = self.cache.at(place) {
-            item.kept = kept;
-            item.followers = route.followers.len() as u64;
+            item.log = log;
         }
         if let Some(mut before) = before {
             let audience = before.known.audience;
@@ -526,9 +529,8 @@ impl Dispatch {
         }
     }
 
-    fn audience(&mut self, route: &Route) -> u32 {
-        let slots: Arc<[u32]> = route
-            .subscribers
+    fn audience(&mut self, subscribers: &[Subscriber]) -> u32 {
+        let slots: Arc<[u32]> = subscribers
             .iter()
             .map(|subscriber| slot(&mut self.slots, &mut self.slot_of, subscriber))
             .collect();
@@ -557,7 +559,7 @@ fn hand_in(item: &mut Item, audiences: &[Audience], topic_stats: &TopicStats, no
         return;
     }
     let subscribers = audiences[item.known.audience as usize].slots.len() as u64;
-    let copies = messages * (subscribers + item.followers) + mem::take(&mut count.shared);
+    let copies = messages * (subscribers + item.log.copies(1)) + mem::take(&mut count.shared);
     count.counters.add(messages);
     topic_stats.add(&item.name, messages, copies, now);
 }

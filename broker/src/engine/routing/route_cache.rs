@@ -25,7 +25,7 @@ pub(crate) struct Known {
     /// The index of the audience.
     pub(crate) audience: u32,
     pub(crate) groups: Option<Arc<[Arc<Group>]>>,
-    /// The topic keeps messages: see [`Item::kept`].
+    /// The topic keeps messages, or there are sessions for which it does: see [`Item::log`].
     pub(crate) is_kept: bool,
 }
 
@@ -44,10 +44,36 @@ pub(crate) struct Item {
     pub(crate) name: Box<str>,
     pub(crate) known: Known,
     pub(crate) count: TopicCount,
-    /// What the topic keeps. Not in the route, of which each message takes a copy.
+    /// Not in the route, of which each message takes a copy.
+    pub(crate) log: LogRoute,
+}
+
+/// The part of the log in a route.
+#[derive(Default)]
+pub(crate) struct LogRoute {
+    /// What the topic keeps.
     pub(crate) kept: Option<Arc<KeptTopic>>,
-    /// How many clients get its messages from the log.
+    /// How many clients get from the log all of its messages.
     pub(crate) followers: u64,
+    /// How many sessions get from there those that they have to acknowledge.
+    pub(crate) sessions: u64,
+    /// The index of the audience of the others.
+    pub(crate) unacknowledged: u32,
+}
+
+impl LogRoute {
+    /// Whether a message with this QoS is kept.
+    pub(crate) fn keeps(&self, qos: u8) -> bool {
+        self.kept.is_some() || (qos > 0 && self.sessions > 0)
+    }
+
+    /// How many get it from the log.
+    pub(crate) fn copies(&self, qos: u8) -> u64 {
+        match qos {
+            0 => self.followers,
+            _ => self.followers + self.sessions,
+        }
+    }
 }
 
 /// The counts of a topic that have not been reported yet.
@@ -117,8 +143,7 @@ impl RouteCache {
             name: name.into(),
             known,
             count,
-            kept: None,
-            followers: 0,
+            log: LogRoute::default(),
         };
         let (place, before) = self.put(hash, item);
         self.len += usize::from(before.is_none());

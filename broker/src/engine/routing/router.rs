@@ -58,6 +58,9 @@ pub(crate) struct Route {
     /// Clients that get the messages from the log, if the topic keeps them; then none of them is among the
     /// subscribers. Sorted likewise.
     pub(crate) followers: Arc<[Subscriber]>,
+    /// Sessions in the store. They get from the log the messages that they have to acknowledge, for whose sake those are
+    /// kept, and others like any subscriber. Sorted likewise.
+    pub(crate) sessions: Arc<[Subscriber]>,
     /// The counters of all matching filters; publishers add to them now and then.
     pub(crate) counters: Counters,
     versions: Versions,
@@ -230,13 +233,14 @@ impl Router {
             counters,
         } = found;
         followers.extend_from_slice(entry.map_or(&[], Subscribers::followers));
-        let followers = match followers.is_empty() {
-            true => Vec::new(),
-            false => self.divide(topic, entry, &mut subscribers, followers),
-        };
+        let mut sessions = Vec::new();
+        if !followers.is_empty() {
+            sessions = self.divide(topic, entry, &mut subscribers, &mut followers);
+        }
+        let is_divided = !followers.is_empty() || !sessions.is_empty();
         let subscribers = match entry {
-            Some(entry) if subscribers.is_empty() && followers.is_empty() => entry.shared_plain(),
-            Some(entry) if followers.is_empty() => {
+            Some(entry) if subscribers.is_empty() && !is_divided => entry.shared_plain(),
+            Some(entry) if !is_divided => {
                 subscribers.extend_from_slice(entry.plain());
                 each_once(&mut subscribers);
                 subscribers.into()
@@ -250,13 +254,15 @@ impl Router {
             subscribers,
             groups: groups.into(),
             followers: followers.into(),
+            sessions: sessions.into(),
             counters,
             versions,
         }
     }
 
-    /// Where the topic keeps messages, leaves its followers out of the subscribers, to which those of the exact filter
-    /// are added then; otherwise, adds them. Returns those that get the messages from the log.
+    /// Leaves those that get messages from the log out of the subscribers, to which those of the exact filter are added
+    /// then. Of the followers, those are left that do because the topic keeps all messages; the others become
+    /// subscribers. Returns the sessions.
     // Out of line, because it is rare.
     #[inline(never)]
     fn divide(
@@ -264,18 +270,26 @@ impl Router {
         topic: Topic<'_>,
         entry: Option<&Subscribers>,
         subscribers: &mut Vec<Subscriber>,
-        mut followers: Vec<Subscriber>,
+        followers: &mut Vec<Subscriber>,
     ) -> Vec<Subscriber> {
-        if !self.history().is_some_and(|history| history.keeps(topic)) {
-            subscribers.append(&mut followers);
-            return followers;
+        let mut sessions = Vec::new();
+        if !topic.is_brokers_own() {
+            sessions.extend(followers.extract_if(.., |each| each.is_stored()));
         }
-        each_once(&mut followers);
+        if !self.history().is_some_and(|history| history.keeps(topic)) {
+            subscribers.append(followers);
+        }
+        if followers.is_empty() && sessions.is_empty() {
+            return sessions;
+        }
+        each_once(followers);
+        each_once(&mut sessions);
         subscribers.extend_from_slice(entry.map_or(&[], Subscribers::plain));
         // One copy for each client: a client with another filter that matches, which it does not follow, gets that of
         // the log.
-        subscribers.retain(|each| !has(&followers, each.id()));
-        followers
+        let has_it = |each: &Subscriber| has(followers, each.id()) || has(&sessions, each.id());
+        subscribers.retain(|each| !has_it(each));
+        sessions
     }
 
     /// The number of subscribers of a filter, and of messages that matched since it has any.
@@ -377,7 +391,7 @@ fn has(sorted: &[Subscriber], id: u64) -> bool {
 impl Route {
     /// Whether there are no subscribers.
     pub(crate) fn is_empty(&self) -> bool {
-        self.subscribers.is_empty() && self.groups.is_empty() && self.followers.is_empty()
+        self.receivers() == 0
     }
 
     /// Whether client `id` receives every message from its publisher.
@@ -387,12 +401,31 @@ impl Route {
 
     /// How many get each message: clients, and groups of which one member does.
     pub(crate) fn receivers(&self) -> usize {
-        self.subscribers.len() + self.followers.len() + self.groups.len()
+        let clients = self.subscribers.len() + self.followers.len() + self.sessions.len();
+        clients + self.groups.len()
     }
 
-    /// Whether client `id` gets every message from the log.
+    /// Whether client `id` gets messages from the log.
     pub(crate) fn is_followed_by(&self, id: u64) -> bool {
-        has(&self.followers, id)
+        has(&self.followers, id) || has(&self.sessions, id)
+    }
+
+    /// Whether client `id` gets every message from the log, or each that it has to acknowledge.
+    pub(crate) fn has_session(&self, id: u64) -> bool {
+        has(&self.sessions, id)
+    }
+
+    /// The clients of two lists, sorted likewise.
+    pub(crate) fn joined(one: &Arc<[Subscriber]>, other: &Arc<[Subscriber]>) -> Arc<[Subscriber]> {
+        match (one.is_empty(), other.is_empty()) {
+            (_, true) => one.clone(),
+            (true, _) => other.clone(),
+            _ => {
+                let mut all = [&**one, &**other].concat();
+                each_once(&mut all);
+                all.into()
+            }
+        }
     }
 
     /// Whether client `id` receives messages, perhaps as a member of a group.

@@ -42,6 +42,8 @@ pub(crate) struct Clients {
     opened: Condvar,
     /// Number of requests for topic statistics.
     asked: AtomicU64,
+    /// The last number that was given to a connection or a session.
+    last_id: AtomicU64,
 }
 
 #[derive(Default)]
@@ -156,6 +158,17 @@ impl Clients {
         table.connected.remove(&record.id());
         let session = record.session().id();
         table.detached.insert(session, record.clone());
+    }
+
+    /// Adds a session of an earlier process, whose client is away.
+    pub(crate) fn restore(&self, record: Arc<ClientRecord>) {
+        record.is_detached.store(true, Ordering::Relaxed);
+        self.table.lock().detached.insert(record.id(), record);
+    }
+
+    /// A number for a connection or a session that no other has.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The connection has ended, and its session with it: the outbox is closed.

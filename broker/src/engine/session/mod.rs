@@ -11,31 +11,28 @@
 //! connected, a sink; the session alone decides whether it continues.
 
 pub(crate) mod clients;
+mod expiry;
+mod keep;
 pub(crate) mod key;
 pub(crate) mod received;
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        reason = "the byte form of a session, for storing sessions on disk later"
-    )
-)]
-pub(crate) mod snapshot;
 pub(crate) mod store;
+pub(crate) mod stored;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
 
 use crate::auth::identity::ClientIdentity;
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::delivery::subscriptions::Subscriptions;
 use crate::engine::routing::subscribers::Subscriber;
-use crate::sync::Mutex;
+use crate::storage::now_ms;
+use crate::sync::{AtomicBool, Mutex};
 
 use key::SessionKey;
 use received::ReceivedIds;
+use stored::KeptParts;
+
+pub(crate) use expiry::Expiry;
 
 /// One session.
 pub(crate) struct Session {
@@ -46,6 +43,8 @@ pub(crate) struct Session {
     key: OnceLock<Arc<SessionKey>>,
     /// Lock order: after the store, before no other.
     terms: Mutex<SessionTerms>,
+    /// It is in the list of those whose progress is to be kept.
+    has_progress: AtomicBool,
 }
 
 /// The rest of a session's state, besides subscriptions and messages.
@@ -57,6 +56,8 @@ struct SessionTerms {
     will: Option<Box<Will>>,
     /// Identifiers of messages that the client has sent at QoS 2 and not released.
     received: ReceivedIds,
+    /// None unless it is kept in the store.
+    stored: Option<Box<KeptParts>>,
 }
 
 /// The stages of a session's life.
@@ -71,16 +72,6 @@ pub(crate) enum Lifecycle {
         until: Option<Instant>,
     },
     Ended,
-}
-
-/// How long a session outlasts its connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Expiry {
-    /// Not at all: it ends with its connection.
-    #[default]
-    AtOnce,
-    After(Duration),
-    Never,
 }
 
 /// The message to publish if the connection ends without an orderly disconnect.
@@ -105,6 +96,12 @@ pub(crate) struct WillOwner {
     pub(crate) client_id: Option<Box<str>>,
 }
 
+impl SessionTerms {
+    fn stored_mut(&mut self) -> &mut KeptParts {
+        self.stored.get_or_insert_default()
+    }
+}
+
 impl Session {
     pub(crate) fn new(outbox: Subscriber) -> Self {
         Self {
@@ -112,6 +109,7 @@ impl Session {
             subscriptions: Arc::default(),
             key: OnceLock::new(),
             terms: Mutex::default(),
+            has_progress: AtomicBool::new(false),
         }
     }
 
@@ -201,16 +199,19 @@ impl Session {
         let mut terms = self.terms.lock();
         terms.lifecycle = Lifecycle::Attached;
         terms.will = None;
+        if let Some(stored) = &mut terms.stored {
+            stored.away_since_ms = None;
+        }
     }
 
-    /// Its connection has ended. Returns the times of its expiry and its will, where they apply.
-    fn detach(&self, now: Instant) -> [Option<Instant>; 2] {
+    /// Its connection has ended, and it is kept for so long; none for ever. Returns the times of its expiry and its will,
+    /// where they apply.
+    fn detach(&self, now: Instant, left: Option<Duration>) -> [Option<Instant>; 2] {
         let mut terms = self.terms.lock();
-        let until = match terms.expiry {
-            Expiry::AtOnce => Some(now),
-            Expiry::After(time) => now.checked_add(time),
-            Expiry::Never => None,
-        };
+        let until = left.and_then(|left| now.checked_add(left));
+        if self.outbox.is_stored() {
+            terms.stored_mut().away_since_ms.get_or_insert_with(now_ms);
+        }
         terms.lifecycle = Lifecycle::Detached { until };
         let due = terms.will.as_mut().and_then(|will| {
             will.due = now.checked_add(will.delay);
@@ -265,10 +266,10 @@ mod tests {
             session.set_expiry(expiry);
             assert_eq!(session.expires_after(now), time);
         }
-        session.detach(now);
+        session.detach(now, Some(all));
         assert_eq!(session.expires_after(now + part), Some(all - part));
         session.set_expiry(Expiry::Never);
-        session.detach(now);
+        session.detach(now, None);
         assert_eq!(session.expires_after(now + part), None);
     }
 }

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::key::SessionKey;
 use super::{Lifecycle, Session, Will};
 use crate::auth::address::{AddressBlock, BlockCounts};
 use crate::auth::identity::IdentityName;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, Ordering};
 
 /// Maximum time that a connection waits for the one that has its session.
 const TAKE_OVER_TIME: Duration = Duration::from_secs(3);
@@ -30,6 +31,8 @@ const DUE_PER_SESSION: usize = 4;
 #[derive(Default)]
 pub(crate) struct SessionStore {
     table: Mutex<SessionTable>,
+    /// Sessions whose progress is to be kept.
+    progressed: Mutex<Vec<Arc<Session>>>,
     /// Signalled when a session is detached or ends, when there is a new entry in `due`, and when the
     /// broker stops.
     changed: Condvar,
@@ -161,11 +164,47 @@ impl SessionStore {
         Opened::New(before.inspect(|before| before.end()))
     }
 
+    /// Adds a session of an earlier process, whose client is away and which is kept for so long still; none for ever.
+    pub(crate) fn restore(&self, session: &Arc<Session>, left: Option<Duration>) {
+        let Some(key) = session.key() else {
+            return;
+        };
+        let now = Instant::now();
+        let moments = session.detach(now, left);
+        let mut table = self.table.lock();
+        // Not for the address, which is not known, nor against a limit: it was there before.
+        let unknown = AddressBlock::of(Ipv4Addr::UNSPECIFIED.into());
+        table.add_claim(key, unknown);
+        table.sessions.insert(key.clone(), session.clone());
+        for moment in moments.into_iter().flatten() {
+            table.due.push(Reverse((moment, key.clone())));
+        }
+    }
+
+    /// The progress of a session is to be kept.
+    pub(crate) fn note_progress(&self, session: &Arc<Session>) {
+        // Relaxed: the lock of the list orders what matters.
+        if !session.has_progress.swap(true, Ordering::Relaxed) {
+            self.progressed.lock().push(session.clone());
+        }
+    }
+
+    /// The sessions whose progress is to be kept.
+    pub(crate) fn take_progressed(&self) -> Vec<Arc<Session>> {
+        let progressed = std::mem::take(&mut *self.progressed.lock());
+        for session in &progressed {
+            // Before it is read: what comes meanwhile is noted again.
+            session.has_progress.store(false, Ordering::Relaxed);
+        }
+        progressed
+    }
+
     /// The connection of this session has ended, and the session continues.
     pub(crate) fn detach(&self, session: &Session) {
         let mut table = self.table.lock();
         let now = Instant::now();
-        let moments = session.detach(now);
+        let left = session.expires_after(now);
+        let moments = session.detach(now, left);
         if let Some(key) = session.key() {
             table.left.push_back((now + GRACE, key.clone()));
             for moment in moments.into_iter().flatten() {
@@ -272,10 +311,14 @@ impl SessionTable {
         if of_owner >= claim.most_per_owner {
             return Err(TooManySessions::OfOwner(of_owner));
         }
-        self.claimed.insert(key.clone(), claim.address);
-        self.counts.add(claim.address);
-        *self.of_owners.entry(key.owner.clone()).or_default() += 1;
+        self.add_claim(key, claim.address);
         Ok(())
+    }
+
+    fn add_claim(&mut self, key: &Arc<SessionKey>, address: AddressBlock) {
+        self.claimed.insert(key.clone(), address);
+        self.counts.add(address);
+        *self.of_owners.entry(key.owner.clone()).or_default() += 1;
     }
 
     /// The session outlasts its connection no more.

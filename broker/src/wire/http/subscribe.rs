@@ -399,6 +399,7 @@ fn not_subscribed(why: SubscribeError) -> RequestRefusal {
         ),
         SubscribeError::BadFilter(_)
         | SubscribeError::TooManySubscriptions(_)
+        | SubscribeError::NotKept(_)
         | SubscribeError::TooManyPolicies => RequestRefusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "this broker takes no subscriptions; ask its operator for a higher limit",

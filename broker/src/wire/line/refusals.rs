@@ -15,6 +15,7 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
         SubscribeError::Private => (Code::Denied, DENIED_FILTER.to_owned()),
         SubscribeError::Denied(denied) => denial(&denied),
         SubscribeError::OverLimit(over) => (Code::TooMany, over.to_string()),
+        SubscribeError::NotKept(why) => (not_kept(why), why.to_string()),
         SubscribeError::NoMemory => {
             let text = "there is no memory for another subscription now; try again later";
             (Code::TooMany, text.to_owned())

@@ -367,6 +367,7 @@ fn open_session(
             ),
             NoSession::TooMany(full) => Fault::new(MqttError::QuotaExceeded, full.to_string()),
             NoSession::OverLimit(over) => return over_limit(&over),
+            NoSession::NotKept(why) => Fault::not_kept(why),
         };
         (why, Some(ConnectReturnCode::ServerUnavailable))
     })

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
 
+use crate::storage::NotKept;
+
 /// Why a connection must end [MQTT-4.8.0-1] (3.1.1) [MQTT-4.13.1-1] (5.0).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -32,6 +34,21 @@ impl Fault {
 
     pub(super) fn protocol(why: &'static str) -> Self {
         Self::new(MqttError::ProtocolError, why)
+    }
+
+    /// The store does not take what has to be kept of a session.
+    pub(super) fn not_kept(why: NotKept) -> Self {
+        match why {
+            NotKept::NoRoom | NotKept::TooManyTopics => Self::new(
+                MqttError::QuotaExceeded,
+                "the disk of the broker is full, so that it cannot keep this session; try again later, or with a clean \
+                 session that ends with its connection",
+            ),
+            NotKept::Failed => Self::new(
+                MqttError::ServerUnavailable,
+                "the disk of the broker has failed, so that it cannot keep this session; tell its operator",
+            ),
+        }
     }
 
     /// The reason code as a byte.

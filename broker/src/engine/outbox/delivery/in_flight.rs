@@ -14,6 +14,7 @@
 //! identifiers can be one entry.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Instant;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -139,6 +140,23 @@ impl InFlightWindow {
                 return self.last_id;
             }
         }
+    }
+
+    /// Whether a message in flight has this identifier.
+    pub(crate) fn has(&self, id: u16) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// Allocates this identifier, which no message in flight has.
+    pub(crate) fn take_id(&mut self, id: u16) -> u16 {
+        self.ids.insert(id);
+        id
+    }
+
+    /// The message at QoS 2 with this identifier that was sent on this connection and not released.
+    pub(crate) fn to_be_released(&self, id: u16) -> Option<&Queued> {
+        let entry = &self.entries[self.position(id)?];
+        (entry.stage == Stage::ExactlyOnce).then_some(&entry.message)
     }
 
     /// Frees an identifier whose message is not sent.
@@ -271,6 +289,22 @@ impl InFlightWindow {
 }
 
 impl InFlight {
+    /// One whose message has arrived.
+    pub(crate) fn released(id: u16, sequence: u64) -> Self {
+        Self {
+            id,
+            stage: Stage::Released,
+            message: Queued {
+                line: Bytes::new(),
+                sequence,
+                came: Instant::now(),
+                qos: 2,
+                retain: false,
+                extras: None,
+            },
+        }
+    }
+
     pub(crate) fn is_released(&self) -> bool {
         self.stage == Stage::Released
     }

@@ -7,31 +7,36 @@
 //! of other protocols than MQTT have none.
 
 pub(crate) mod in_flight;
+pub(crate) mod logged;
 pub(crate) mod outgoing;
+mod progress;
+mod run_line;
 pub(crate) mod subscriptions;
 pub(crate) mod waiting;
 pub(crate) mod writer;
 
 use std::collections::HashMap;
 use std::mem;
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use memchr::memchr;
-use protocol::{MessageLine, RETAINED, TTL, Topic};
+use protocol::Topic;
 
 use crate::engine::limits::CachedLimits;
-use crate::engine::memory::budget::{Charge, Memory};
-use crate::engine::outbox::run::{MESSAGE, Redelivery, Run};
+use crate::engine::memory::budget::Charge;
+use crate::engine::outbox::run::Redelivery;
 
 use in_flight::{Ack, AckEffect, InFlight, InFlightWindow, MAX_IN_FLIGHT};
+use logged::{SentBefore, id_of};
 use outgoing::{Outgoing, Span};
+use run_line::LineHead;
 use subscriptions::{Grant, Subscriptions};
 use waiting::{Extras, KeptBytes, Queued, WaitingQueue};
 use writer::{Details, PacketWriter, Written};
+
+pub(crate) use run_line::RunLine;
 
 /// Maximum topics for which the grants of the matching filters are cached.
 const REMEMBERED_TOPICS: usize = 256;
@@ -47,25 +52,6 @@ pub(crate) enum Fate {
     Unwanted,
     /// The limit of kept messages is reached.
     Dropped,
-}
-
-/// One message of a run.
-pub(crate) struct RunLine<'a> {
-    pub(crate) run: &'a Run<'a>,
-    /// Its index in the run, from zero.
-    pub(crate) number: usize,
-    /// The range of its line in the run, with the line end.
-    pub(crate) range: Range<usize>,
-    pub(crate) now: Instant,
-    pub(crate) memory: &'a Arc<Memory>,
-    /// Maximum bytes of output that may be added to what the client has not taken.
-    pub(crate) room: usize,
-}
-
-impl RunLine<'_> {
-    fn line(&self) -> &[u8] {
-        &self.run.bytes()[self.range.clone()]
-    }
 }
 
 /// The delivery state of one session.
@@ -86,6 +72,8 @@ pub(crate) struct DeliveryState {
     gap: u64,
     /// Kept messages that were given up, and that [`DeliveryState::pump`] has not reported yet.
     given_up: u64,
+    /// What an earlier process has sent of the log, if this session is from there.
+    sent_before: Option<Box<SentBefore>>,
 }
 
 /// The grants of the filters that match a topic, by the topic as spelled in lines.
@@ -117,6 +105,7 @@ impl DeliveryState {
             kept: KeptBytes::new(charge),
             gap: 0,
             given_up: 0,
+            sent_before: None,
         }
     }
 
@@ -229,17 +218,9 @@ impl DeliveryState {
         self.gap += count;
     }
 
-    /// The messages in flight, in order.
-    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &InFlight> {
-        self.in_flight.iter()
-    }
-
-    /// Restores the messages in flight of a stored session.
-    pub(crate) fn restore(&mut self, in_flight: Vec<InFlight>) {
-        let unreleased = in_flight.iter().filter(|each| !each.is_released());
-        self.kept
-            .add(unreleased.map(|each| each.message.size()).sum());
-        self.in_flight = InFlightWindow::restored(in_flight);
+    /// Bytes of the messages that have not been sent yet.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.bytes()
     }
 
     /// Handles an acknowledgement of the client.
@@ -255,6 +236,10 @@ impl DeliveryState {
     pub(crate) fn push(&mut self, message: &RunLine<'_>, outgoing: &mut Outgoing) -> Fate {
         let options = message.run.options();
         let only = message.run.only_filter();
+        let before = self.sent_before.as_ref();
+        if message.sequence > 0 && before.is_some_and(|it| it.is_done(message.sequence)) {
+            return Fate::Unwanted;
+        }
         let Some(head) = LineHead::of(message.line()) else {
             return Fate::Unwanted;
         };
@@ -341,14 +326,17 @@ impl DeliveryState {
         let kept = self.waiting.len() + self.in_flight.len();
         // One message always has room, however long it is, but for clients that are there alone.
         let must_fit = kept > 0 || !self.connected;
-        if kept >= limits.queued || (must_fit && self.kept.get() + added > room) {
+        let is_full = kept >= limits.queued || (must_fit && self.kept.get() + added > room);
+        // What comes from the log is read when there is room, and nothing of it is dropped.
+        if is_full && message.sequence == 0 {
             self.gap += 1;
             return Fate::Dropped;
         }
         self.gap = 0;
         self.kept.add(added);
         self.waiting.push(Queued {
-            line: message.run.keep_line(message.range.clone(), message.number),
+            line: message.keep(),
+            sequence: message.sequence,
             came: message.now,
             qos,
             retain,
@@ -413,6 +401,8 @@ impl DeliveryState {
             }
             let sent = match self.in_flight.next_again() {
                 Some(_) => self.send_again(now, outgoing.begin()),
+                // Another message in flight has the identifier, 65,535 places before it, perhaps.
+                None if self.is_next_id_taken() => break,
                 None => match self.waiting.pop() {
                     Some(message) => self.send_first(message, now, outgoing.begin()),
                     None => break,
@@ -453,8 +443,13 @@ impl DeliveryState {
     /// [MQTT-4.3.3-1] (3.1.1) [MQTT-4.3.2-2] [MQTT-4.3.3-2] (5.0). Returns false if it has expired, or
     /// the client cannot accept it.
     fn send_first(&mut self, message: Queued, now: Instant, out: &mut Vec<u8>) -> bool {
-        let id = self.in_flight.next_id();
-        let is_written = message.is_fresh(now) && self.write(&message, id, false, now, out);
+        let id = match message.sequence {
+            0 => self.in_flight.next_id(),
+            sequence => self.in_flight.take_id(id_of(sequence)),
+        };
+        let before = self.sent_before.as_ref();
+        let is_again = message.sequence > 0 && before.is_some_and(|it| message.sequence < it.end);
+        let is_written = message.is_fresh(now) && self.write(&message, id, is_again, now, out);
         if is_written {
             self.in_flight.push(id, message);
         } else {
@@ -463,6 +458,11 @@ impl DeliveryState {
             self.kept.give_back(message.size());
         }
         is_written
+    }
+
+    fn is_next_id_taken(&self) -> bool {
+        let sequence = self.waiting.first().map_or(0, |message| message.sequence);
+        sequence > 0 && self.in_flight.has(id_of(sequence))
     }
 
     /// Writes a kept message. Returns false if the client cannot accept it.
@@ -530,51 +530,18 @@ fn give_up(
     lost
 }
 
-/// The parts of a line that decide on its delivery.
-struct LineHead<'a> {
-    /// The topic as spelled in the line.
-    topic: &'a [u8],
-    ttl: Option<Duration>,
-    retained: bool,
-}
-
-impl<'a> LineHead<'a> {
-    fn of(line: &'a [u8]) -> Option<Self> {
-        // Nearly every message has no attributes. Lines in the engine are valid, so this needs no
-        // check.
-        if let Some(rest) = line.strip_prefix(MESSAGE) {
-            let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
-            let end = memchr(b' ', rest).unwrap_or(rest.len());
-            return Some(Self {
-                topic: &rest[..end],
-                ttl: None,
-                retained: false,
-            });
-        }
-        let MessageLine {
-            topic, attributes, ..
-        } = MessageLine::decode(line)?;
-        let ttl = attributes.get(TTL).and_then(|seconds| {
-            let seconds = str::from_utf8(&seconds).ok()?.parse::<u32>().ok()?;
-            Some(Duration::from_secs(seconds.into()))
-        });
-        Some(Self {
-            retained: attributes.contains(RETAINED),
-            topic: topic.as_str().as_bytes(),
-            ttl,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use protocol::Filter;
 
     use super::subscriptions::SubscriptionOptions;
     use super::*;
     use crate::engine::limits::{Limits, SharedLimits};
+    use crate::engine::memory::budget::Memory;
     use crate::engine::outbox::encoder::Encoder;
-    use crate::engine::outbox::run::PublishOptions;
+    use crate::engine::outbox::run::{PublishOptions, Run};
 
     const SESSION: u64 = 7;
 
@@ -664,14 +631,8 @@ mod tests {
 
         fn push_run(&mut self, run: Run<'_>) -> (Fate, String) {
             let mut outgoing = Outgoing::of(&Encoder::NONE);
-            let message = RunLine {
-                range: 0..run.bytes().len(),
-                run: &run,
-                number: 0,
-                now: Instant::now(),
-                memory: &self.memory,
-                room: 1000,
-            };
+            let whole = 0..run.bytes().len();
+            let message = RunLine::new((&run, 0, whole), (Instant::now(), &self.memory, 1000));
             let fate = self.state.push(&message, &mut outgoing);
             (fate, text(&outgoing))
         }

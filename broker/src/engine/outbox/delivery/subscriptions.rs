@@ -180,6 +180,11 @@ impl Subscriptions {
         self.table.lock().filters.contains_key(filter)
     }
 
+    /// The options of the subscription to exactly this filter.
+    pub(crate) fn get(&self, filter: &str) -> Option<SubscriptionOptions> {
+        self.table.lock().filters.get(filter).copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.lock().filters.len()
     }

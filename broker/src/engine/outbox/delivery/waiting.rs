@@ -13,7 +13,7 @@ use crate::engine::outbox::run::{PublishOptions, Redelivery};
 
 /// Bytes accounted for a kept message besides its line, as measured by `measure -- kept`, and for its
 /// extras if it has any.
-const QUEUED_BYTES: usize = 80;
+const QUEUED_BYTES: usize = 88;
 const EXTRAS_BYTES: usize = 64;
 
 /// Maximum capacity, in messages, that an empty queue keeps.
@@ -26,6 +26,8 @@ const CHARGE_BYTES: usize = 4096;
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub(crate) line: Bytes,
+    /// Its number in the log, if it comes from there; otherwise zero.
+    pub(crate) sequence: u64,
     pub(crate) came: Instant,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
@@ -91,6 +93,7 @@ impl Queued {
     pub(crate) fn of_test(line: &'static [u8], qos: u8) -> Self {
         Self {
             line: Bytes::from_static(line),
+            sequence: 0,
             came: Instant::now(),
             qos,
             retain: false,
@@ -107,46 +110,70 @@ pub(crate) fn size(line: &[u8], has_extras: bool) -> usize {
 /// Messages in the order of arrival, which is the order of sending [MQTT-4.6.0-5] (3.1.1)
 /// [MQTT-4.6.0-6] (5.0).
 #[derive(Debug, Default)]
-pub(crate) struct WaitingQueue(VecDeque<Queued>);
+pub(crate) struct WaitingQueue {
+    messages: VecDeque<Queued>,
+    bytes: usize,
+}
 
 impl WaitingQueue {
     pub(crate) fn push(&mut self, message: Queued) {
-        self.0.push_back(message);
+        self.bytes += message.size();
+        self.messages.push_back(message);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Queued> {
-        self.0.pop_front()
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.size();
+        Some(message)
     }
 
     pub(crate) fn pop_newest(&mut self) -> Option<Queued> {
-        self.0.pop_back()
+        let message = self.messages.pop_back()?;
+        self.bytes -= message.size();
+        Some(message)
+    }
+
+    pub(crate) fn first(&self) -> Option<&Queued> {
+        self.messages.front()
+    }
+
+    /// The number in the log of the first that comes from there.
+    pub(crate) fn first_logged(&self) -> Option<u64> {
+        let mut numbers = self.messages.iter().map(|message| message.sequence);
+        numbers.find(|&sequence| sequence > 0)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.messages.len()
+    }
+
+    /// The number of bytes accounted for all.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.messages.is_empty()
     }
 
     /// Releases capacity that was needed while the client was disconnected.
     pub(crate) fn shrink(&mut self) {
-        if self.0.is_empty() && self.0.capacity() > MAX_IDLE_CAPACITY {
-            self.0 = VecDeque::new();
+        if self.messages.is_empty() && self.messages.capacity() > MAX_IDLE_CAPACITY {
+            self.messages = VecDeque::new();
         }
     }
 
     /// Removes the messages of which this does not hold.
     pub(crate) fn take_unless(&mut self, holds: impl FnMut(&Queued) -> bool) -> Vec<Queued> {
         let (kept, taken): (Vec<_>, Vec<_>) = self.take_all().partition(holds);
-        self.0 = kept.into();
+        self.bytes = kept.iter().map(Queued::size).sum();
+        self.messages = kept.into();
         taken
     }
 
     /// Removes all messages.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Queued> + use<> {
-        std::mem::take(&mut self.0).into_iter()
+        std::mem::take(self).messages.into_iter()
     }
 }
 

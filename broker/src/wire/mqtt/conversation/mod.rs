@@ -61,6 +61,8 @@ pub(crate) struct MqttConversation<'a, 'b> {
     acknowledged: bool,
     /// Identifiers of messages that the client has sent at QoS 2 and not released.
     received: ReceivedIds,
+    /// They have changed, and the store does not know yet.
+    has_received: bool,
     /// Topics by their aliases, the first of which is one; they end with the connection [MQTT-3.3.2-7].
     aliases: Vec<Option<Box<str>>>,
 }
@@ -82,6 +84,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             answers: Vec::new(),
             acknowledged: false,
             received: ReceivedIds::default(),
+            has_received: false,
             aliases: Vec::new(),
         }
     }
@@ -278,6 +281,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 self.client.wait_for_room();
             }
         }
+        self.keep_received(buffer.bytes());
         let has_packet = buffer.start() != before;
         self.client
             .note_publish_bytes(buffer.start() - before - other_bytes);
@@ -295,8 +299,17 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Has the store keep which identifiers are in use at QoS 2, before PUBREC and PUBCOMP say so.
+    #[inline]
+    fn keep_received(&mut self, buffer: &[u8]) {
+        if mem::take(&mut self.has_received) {
+            self.client.keep_received(buffer, &self.received);
+        }
+    }
+
     /// Delivers and answers all of the batch so far.
     fn finish_part(&mut self, buffer: &[u8]) {
+        self.keep_received(buffer);
         let answers = Answers {
             acknowledged: mem::take(&mut self.acknowledged),
             ..Answers::new(&mut self.answers)
@@ -374,6 +387,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             // Answered [MQTT-4.3.3-2] of 3.1.1, [MQTT-4.3.3-11] of 5.0, also if the message has expired
             // [MQTT-4.3.3-13]. The next PUBLISH with its identifier is a new message [MQTT-4.3.3-12].
             let code = if self.received.remove(id) {
+                self.has_received = true;
                 0
             } else {
                 not_found

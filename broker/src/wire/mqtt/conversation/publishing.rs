@@ -231,6 +231,7 @@ impl MqttConversation<'_, '_> {
         // [MQTT-4.3.2-5] of 5.0.
         if publish.qos == 2 {
             self.received.insert(publish.id);
+            self.has_received = true;
         }
         Ok(())
     }

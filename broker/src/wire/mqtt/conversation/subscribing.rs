@@ -141,6 +141,7 @@ fn code((entry, subscribed): (&SubEntry, &Result<Subscribed, SubscribeError>)) -
             SubscribeError::TooManySubscriptions(_)
             | SubscribeError::OverLimit(_)
             | SubscribeError::TooManyPolicies
+            | SubscribeError::NotKept(_)
             | SubscribeError::NoMemory,
         ) => byte(MqttError::QuotaExceeded),
     }
