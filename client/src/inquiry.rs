@@ -433,10 +433,13 @@ pub struct ResumableSession {
     pub expires_s: Option<f64>,
     /// Number of its subscriptions.
     pub subscriptions: u64,
-    /// Messages that wait for its client.
+    /// Messages that wait for its client in memory.
     pub waiting: u64,
     /// Bytes of these messages.
     pub waiting_bytes: u64,
+    /// Entries of the log behind its place, of which it may get some; none if it gets nothing from there.
+    #[serde(default)]
+    pub lag: Option<u64>,
 }
 
 /// `retained`: the retained messages, or those whose topics a filter matches.

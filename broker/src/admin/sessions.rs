@@ -35,6 +35,8 @@ pub(super) struct SessionRow {
     subscriptions: usize,
     waiting: u64,
     waiting_bytes: usize,
+    /// Entries of the log behind its place; none if it gets nothing from there.
+    lag: Option<u64>,
 }
 
 impl SessionsAnswer {
@@ -58,15 +60,20 @@ impl SessionsAnswer {
         Self {
             total: present.len(),
             sessions: rows
-                .map(|record| SessionRow::of(record, moment, now))
+                .map(|record| SessionRow::of(engine, record, moment, now))
                 .collect(),
         }
     }
 }
 
 impl SessionRow {
-    fn of(record: &ClientRecord, moment: Moment, now: Instant) -> Self {
+    fn of(engine: &Engine, record: &ClientRecord, moment: Moment, now: Instant) -> Self {
         let session = record.session();
+        let lag = engine.router.history().and_then(|history| {
+            let (tail, next) = (*history.tail().lock(), history.next());
+            let progress = session.outbox().lock().progress(tail)?;
+            Some(next.saturating_sub(progress.next))
+        });
         let stock = session.outbox().stock();
         let kept_bytes = session.outbox().lock().kept_bytes();
         Self {
@@ -80,6 +87,7 @@ impl SessionRow {
             subscriptions: session.subscriptions().len(),
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes + kept_bytes,
+            lag,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::Filter;
+use protocol::{Filter, Name};
 
 use crate::auth::identity::ClientIdentity;
 use crate::engine::Engine;
@@ -45,6 +45,10 @@ impl Engine {
         let record = Arc::new(ClientRecord::new(outbox.clone(), unspecified));
         let owner = Arc::new(ClientIdentity::restored(stored.key.owner.clone()));
         record.set_identity(Some(owner.clone()));
+        // Lists of clients show the identifier if it is a valid name.
+        if let Ok(name) = Name::parse(stored.key.client_id.as_bytes()) {
+            record.set_name(name.as_str());
+        }
         let session = record.own_session();
         let delivery = DeliveryState::new(
             id,

@@ -46,6 +46,8 @@ impl<A: Into<SocketAddr>> From<A> for Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Of a session of an earlier process.
+            Self::Network(address) if address.ip().is_unspecified() => f.write_str("unknown"),
             Self::Network(address) => address.fmt(f),
             Self::Unix(peer) => write!(f, "unix:{}", peer.user),
         }

@@ -96,6 +96,13 @@ const COLUMNS: &[Column<ResumableSession>] = &[
         cell: |row| bytes(row.waiting_bytes),
         order: |one, other| descending(&one.waiting_bytes, &other.waiting_bytes),
     },
+    Column {
+        head: "lag",
+        kind: Kind::Number,
+        rank: 10,
+        cell: |row| row.lag.map_or("-".to_owned(), count),
+        order: |one, other| descending(&one.lag, &other.lag),
+    },
 ];
 
 fn state(row: &ResumableSession) -> &'static str {
