@@ -536,6 +536,7 @@ mod tests {
 
     use protocol::Filter;
 
+    use super::logged::LoggedProgress;
     use super::subscriptions::SubscriptionOptions;
     use super::*;
     use crate::engine::limits::{Limits, SharedLimits};
@@ -947,5 +948,100 @@ mod tests {
         assert_eq!(lines, [b"MESSAGE a 2\n", b"MESSAGE a 3\n"]);
         assert_eq!(bench.state.kept(), 0);
         assert_eq!(bench.memory.free(), bench.memory.limit());
+    }
+
+    /// The line of a message from the log.
+    fn logged(sequence: u64) -> String {
+        format!("@pos=k3f9.1:{sequence} MESSAGE a {sequence}\n")
+    }
+
+    fn progress(outstanding: &[u64], released: &[u64], next: u64) -> LoggedProgress {
+        LoggedProgress {
+            outstanding: outstanding.iter().copied().collect(),
+            released: released.iter().copied().collect(),
+            next,
+        }
+    }
+
+    #[test]
+    fn a_message_from_the_log_has_its_identifier_from_its_place_and_counts_as_progress() {
+        let mut bench = Bench::new(2, roomy());
+        bench.subscribe("a", 2);
+        assert_eq!(bench.push(&logged(41), 1).0, Fate::Kept);
+        let with_attributes = "@pos=k3f9.1:43;id=7 MESSAGE a 43\n";
+        assert_eq!(bench.push(with_attributes, 2).0, Fate::Kept);
+        assert_eq!(bench.push(&logged(44), 1).0, Fate::Kept);
+        let sent = "1:42:0:MESSAGE a 41\n2:44:0:@id=7 MESSAGE a 43\n";
+        assert_eq!(bench.pump(), sent);
+        assert_eq!(bench.state.progress(50), progress(&[41, 43], &[], 44));
+        let released = [42, 44, 45].map(|id| bench.state.to_be_released(id));
+        assert_eq!(released, [None, Some(43), None]);
+        let received = Ack::Received { refused: false };
+        assert_eq!(bench.state.acknowledge(44, received), AckEffect::Release);
+        assert_eq!(bench.state.progress(50), progress(&[41], &[43], 44));
+        bench.state.acknowledge(42, Ack::Accepted);
+        assert_eq!(bench.pump(), "1:45:0:MESSAGE a 44\n");
+        assert_eq!(bench.state.progress(50), progress(&[44], &[43], 50));
+        bench.state.acknowledge(44, Ack::Completed);
+        bench.state.acknowledge(45, Ack::Accepted);
+        assert_eq!(bench.state.progress(50), progress(&[], &[], 50));
+    }
+
+    #[test]
+    fn what_an_earlier_process_has_sent_is_sent_again_unless_it_is_done() {
+        let mut bench = Bench::new(10, roomy());
+        bench.subscribe("a", 2);
+        // The release of 41 was kept after the progress.
+        bench.state.go_on(progress(&[40, 41], &[41, 43], 44), 46);
+        assert_eq!(bench.pump(), "release 42\nrelease 44\n");
+        assert_eq!(bench.state.progress(40), progress(&[40], &[41, 43], 44));
+        let fates: Vec<Fate> = (40..=46).map(|it| bench.push(&logged(it), 2).0).collect();
+        let (kept, unwanted) = (Fate::Kept, Fate::Unwanted);
+        let expected = [kept, unwanted, unwanted, unwanted, kept, kept, kept];
+        assert_eq!(fates, expected);
+        let sent = "2:41d:0:MESSAGE a 40\n2:45d:0:MESSAGE a 44\n2:46d:0:MESSAGE a 45\n2:47:0:MESSAGE a 46\n";
+        assert_eq!(bench.pump(), sent);
+        bench.state.acknowledge(44, Ack::Completed);
+        let now = progress(&[40, 44, 45, 46], &[41], 47);
+        assert_eq!(bench.state.progress(47), now);
+    }
+
+    #[test]
+    fn an_identifier_that_is_in_use_is_waited_for() {
+        let mut bench = Bench::new(10, roomy());
+        bench.subscribe("a", 1);
+        let (first, second) = (logged(41), logged(41 + 65_535));
+        for line in [&first, &second, &logged(42 + 65_535)] {
+            assert_eq!(bench.push(line, 1).0, Fate::Kept);
+        }
+        assert_eq!(bench.pump(), "1:42:0:MESSAGE a 41\n");
+        bench.state.acknowledge(42, Ack::Accepted);
+        assert_eq!(
+            bench.pump(),
+            "1:42:0:MESSAGE a 65576\n1:43:0:MESSAGE a 65577\n"
+        );
+    }
+
+    #[test]
+    fn nothing_from_the_log_is_dropped_and_what_was_not_sent_is_given_back() {
+        let limits = Limits {
+            queued: 2,
+            ..roomy()
+        };
+        let mut bench = Bench::new(1, limits);
+        bench.subscribe("a", 1);
+        assert_eq!(bench.push("MESSAGE a x\n", 1).0, Fate::Kept);
+        for sequence in 41..=43 {
+            assert_eq!(bench.push(&logged(sequence), 1).0, Fate::Kept);
+        }
+        assert_eq!(bench.push("MESSAGE a y\n", 1).0, Fate::Dropped);
+        assert_eq!(bench.pump(), "1:1:0:MESSAGE a x\n");
+        bench.state.detach();
+        assert_eq!(bench.state.progress(44), progress(&[], &[], 41));
+        let before = bench.state.kept();
+        assert_eq!(bench.state.give_back_logged(), Some((3, 41)));
+        assert_eq!((bench.state.kept(), before), (1, 4));
+        assert_eq!(bench.state.give_back_logged(), None);
+        assert_eq!(bench.state.waiting_bytes(), 0);
     }
 }
