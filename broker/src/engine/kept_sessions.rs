@@ -126,11 +126,12 @@ impl Engine {
             return;
         };
         for session in self.sessions.take_progressed() {
-            if session
-                .keep_progress(store, || *history.tail().lock())
-                .is_err()
-            {
-                // Tried again.
+            let is_kept = !session.rests()
+                && session
+                    .keep_progress(store, || *history.tail().lock())
+                    .is_ok();
+            if !is_kept {
+                // Next time.
                 self.sessions.note_progress(&session);
             }
         }

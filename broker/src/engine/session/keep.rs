@@ -18,6 +18,9 @@ use crate::storage::record::{Record, SessionRecord};
 use crate::storage::store::Store;
 use crate::storage::{NotKept, SnapshotWriter};
 
+/// Messages in flight of which the numbers are written to the log every tenth of a second. With more, that is less often.
+const OUTSTANDING_AT_A_TIME: usize = 64;
+
 /// What is written of a session.
 trait PartWriter {
     fn write(&mut self, part: &str, value: Vec<u8>) -> Result<(), NotKept>;
@@ -89,6 +92,7 @@ impl Session {
             away_since_ms: stored.terms.away_since_ms,
             released: stored.progress.released.clone(),
             received: stored.received.clone(),
+            rests: 0,
         };
     }
 
@@ -130,6 +134,7 @@ impl Session {
         self.keep(store, |session, parts| {
             let progress = session.write_progress(tail(), parts)?;
             let mut terms = session.terms.lock();
+            terms.stored_mut().rests = progress.outstanding.len() / OUTSTANDING_AT_A_TIME;
             // What lies behind the end of what is done would be sent again after a start.
             let is_complete =
                 |number: &u64| !progress.released.contains(number) && *number < progress.next;
@@ -143,6 +148,17 @@ impl Session {
                 .into_iter()
                 .try_for_each(|number| parts.write(&format!("{RELEASED}{number}"), Vec::new()))
         })
+    }
+
+    /// Whether its progress is not kept at this time, because it was lately and takes much.
+    pub(crate) fn rests(&self) -> bool {
+        let mut terms = self.terms.lock();
+        let Some(stored) = &mut terms.stored else {
+            return false;
+        };
+        let rests = stored.rests > 0;
+        stored.rests = stored.rests.saturating_sub(1);
+        rests
     }
 
     /// Keeps that its client has received the message with this number in the log, and then has that acknowledged.

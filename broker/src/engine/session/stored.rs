@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | `terms` | when it expires, its will, since when its client is away | before CONNACK, and when the connection ends |
 //! | `filter <filter>` | the options of a subscription, and the number in the log from which on it counts | before SUBACK and UNSUBACK |
-//! | `progress` | which messages of the log are done | within a tenth of a second after acknowledgements, and when the connection ends |
+//! | `progress` | which messages of the log are done | within a tenth of a second after acknowledgements, with hundreds in flight up to two seconds, and when the connection ends |
 //! | `released <number>` | its client has received that message at QoS 2 | before PUBREL |
 //! | `received` | identifiers of messages received at QoS 2 | before PUBREC and PUBCOMP |
 //!
-//! The values are JSON, so that they can be read by hand. What was acknowledged less than a tenth of a second before a crash
-//! is sent again at QoS 1, which may deliver twice, and is not at QoS 2.
+//! The values are JSON, so that they can be read by hand. What was acknowledged right before a crash is sent
+//! again at QoS 1, which may deliver twice, and is not at QoS 2.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -78,6 +78,8 @@ pub(super) struct KeptParts {
     /// The numbers of which it has a part [`RELEASED`].
     pub(super) released: BTreeSet<u64>,
     pub(super) received: Vec<u16>,
+    /// How many times its progress is not kept that it could be.
+    pub(super) rests: usize,
 }
 
 /// All that a store has of a session.
