@@ -357,6 +357,9 @@ pub struct Holder {
     pub peer: String,
     /// The protocol it speaks.
     pub wire: String,
+    /// Whether it gets from the log what the filter matches; false if the broker does not say.
+    #[serde(default)]
+    pub from_log: bool,
     /// Messages in its outbox.
     pub waiting: u64,
     /// Bytes of these messages.

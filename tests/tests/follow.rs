@@ -343,6 +343,11 @@ fn what_a_limit_has_removed_before_it_was_read_is_told_in_its_place() {
         publisher.write(numbers("a", first..=(first + 999).min(ALL)));
     }
     publisher.send("PING done").read_until("PONG done");
+    // One that is live is given what comes from the end of the log, whatever the rule has forgotten meanwhile.
+    let mut asker = Asker::of(&broker);
+    eventually("both are behind", || {
+        asker.ask("broker")["store"]["followers"]["behind"] == 2
+    });
     for (asked, client) in &mut clients {
         let mut received = Received {
             last: if *asked == "@since=now" { 2 } else { 0 },

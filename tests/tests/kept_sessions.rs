@@ -272,7 +272,12 @@ fn a_client_that_is_away_for_long_misses_nothing_and_takes_no_memory() {
     bob.write(&text)
         .read_until_prefix(&format!("PUBACK {MESSAGES} "));
     let sessions = Asker::of(&broker).ask("sessions");
-    assert_eq!(sessions["sessions"][0]["waiting"], 0, "{sessions}");
+    let row = &sessions["sessions"][0];
+    assert_eq!(row["waiting"], 0, "{sessions}");
+    // Records of the session are among the entries.
+    assert!(row["lag"].as_u64() >= Some(MESSAGES as u64), "{sessions}");
+    let why = Asker::of(&broker).ask("why a");
+    assert_eq!(why["matching"][0]["holders"][0]["from_log"], true, "{why}");
     let mut ann = enter(&broker, Mqtt::V5, true);
     for n in 0..MESSAGES {
         let message = expect(&mut ann, &n.to_string(), 1);

@@ -70,7 +70,9 @@ impl SessionRow {
     fn of(engine: &Engine, record: &ClientRecord, moment: Moment, now: Instant) -> Self {
         let session = record.session();
         let lag = engine.router.history().and_then(|history| {
-            let (tail, next) = (*history.tail().lock(), history.next());
+            // Released at once, before the outbox is locked.
+            let tail = *history.tail().lock();
+            let next = history.next();
             let progress = session.outbox().lock().progress(tail)?;
             Some(next.saturating_sub(progress.next))
         });

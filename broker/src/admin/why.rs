@@ -86,6 +86,8 @@ struct Holder {
     name: Option<Box<str>>,
     peer: String,
     wire: &'static str,
+    /// Whether it gets from the log what the filter matches.
+    from_log: bool,
     waiting: u64,
     waiting_bytes: usize,
     limit_bytes: usize,
@@ -218,16 +220,16 @@ impl WhyAnswer {
             matching: matching
                 .into_iter()
                 .map(|(filter, found)| Matching {
+                    held_by: found.holders(engine, &filter, name, now),
                     filter,
-                    held_by: found.holders(engine, name, now),
                 })
                 .collect(),
             near: near
                 .into_iter()
                 .map(|((difference, filter), found)| Near {
+                    held_by: found.holders(engine, &filter, name, now),
                     filter,
                     difference,
-                    held_by: found.holders(engine, name, now),
                 })
                 .collect(),
             denied,
@@ -266,11 +268,11 @@ impl Found {
         }
     }
 
-    fn holders(self, engine: &Engine, topic: &str, now: Moment) -> Holders {
+    fn holders(self, engine: &Engine, filter: &str, topic: &str, now: Moment) -> Holders {
         let holders = self.records.iter();
         Holders {
             holders: holders
-                .map(|record| Holder::of(engine, record, topic, now))
+                .map(|record| Holder::of(engine, record, (filter, topic), now))
                 .collect(),
             total: self.total,
         }
@@ -278,7 +280,12 @@ impl Found {
 }
 
 impl Holder {
-    fn of(engine: &Engine, record: &ClientRecord, topic: &str, now: Moment) -> Self {
+    fn of(
+        engine: &Engine,
+        record: &ClientRecord,
+        (filter, topic): (&str, &str),
+        now: Moment,
+    ) -> Self {
         let identity = record.identity();
         let permissions = engine
             .access
@@ -286,6 +293,7 @@ impl Holder {
         let (stock, blocked_at) = record.outbox().backlog();
         let has_dropped_since = |since| stock.dropped_at.is_some_and(|at| at >= since);
         let here = record.outbox().dropped_on(topic);
+        let from_log = record.outbox().lock().follows(filter);
         Self {
             id: record.id(),
             identity: identity.name.to_string(),
@@ -293,6 +301,7 @@ impl Holder {
             name: record.name(),
             peer: record.peer().to_string(),
             wire: record.outbox().wire(),
+            from_log,
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,
             limit_bytes: record.outbox().limit(),

@@ -410,7 +410,7 @@ impl Route {
         has(&self.followers, id) || has(&self.sessions, id)
     }
 
-    /// Whether client `id` gets every message from the log, or each that it has to acknowledge.
+    /// Whether client `id` is a session that gets from the log what it has to acknowledge.
     pub(crate) fn has_session(&self, id: u64) -> bool {
         has(&self.sessions, id)
     }

@@ -212,6 +212,9 @@ fn write_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> 
     shown.truncate(MAX_NAMED);
     for (holder, problems) in &shown {
         write!(f, "    {}", label(holder))?;
+        if holder.from_log {
+            f.write_str(", from the log")?;
+        }
         for problem in problems {
             write!(f, "\n      {problem}")?;
         }
