@@ -140,7 +140,9 @@ fn serve(
         let state = tls.process_new_packets().map_err(io::Error::other)?;
         let mut bytes = vec![0; state.plaintext_bytes_to_read()];
         tls.reader().read_exact(&mut bytes)?;
-        broker.write_all(&bytes)?;
+        if broker.write_all(&bytes).is_err() {
+            break;
+        }
         if state.peer_has_closed() {
             broker.shutdown(Shutdown::Write)?;
             pass_rest(&mut broker, &mut tls, &mut client)?;
@@ -156,9 +158,10 @@ fn serve(
         poll(&mut fds, None)?;
         let is_ready = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
         if is_ready[1] {
-            match broker.read(&mut chunk)? {
-                0 => break,
-                n => tls.writer().write_all(&chunk[..n])?,
+            match broker.read(&mut chunk) {
+                // A reset is its end as well, and is announced to the client like any other.
+                Ok(0) | Err(_) => break,
+                Ok(n) => tls.writer().write_all(&chunk[..n])?,
             }
             if manners.renews_keys {
                 tls.refresh_traffic_keys().map_err(io::Error::other)?;

@@ -21,6 +21,7 @@ mod reconnects;
 mod registry;
 mod retained;
 mod rounds;
+mod sessions;
 mod stall;
 mod stdout;
 mod threads;
@@ -44,6 +45,7 @@ const USAGE: &str = "usage: measure WHAT
   registry             a million subscriptions, and clients that come and go
   retained             a million retained messages; prints a part of docs/benchmarks.md
   kept                 messages that are kept for MQTT clients who are away
+  sessions             what a session in the store costs a publisher; prints figures of docs/storage.md
   topics               a publisher that goes round 10,000 topics
   idle-after-burst     memory of connections that were busy and are not any more";
 
@@ -81,6 +83,7 @@ fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError
         ["registry"] => registry::measure(),
         ["retained"] => retained::measure(),
         ["kept"] => kept::measure(),
+        ["sessions"] => sessions::measure(),
         ["topics"] => topics::measure(),
         ["idle-after-burst"] => burst::measure(),
         _ => return Ok(None),
