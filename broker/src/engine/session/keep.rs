@@ -189,7 +189,6 @@ impl Session {
         self.keep(store, |session, parts| {
             let ids: Vec<u16> = ids.iter().collect();
             let value = json(&ids);
-            session.terms.lock().stored_mut().received = ids;
             let mut record = Vec::new();
             let key = session.key().map(|key| key.to_bytes());
             let ahead = Record::Session(SessionRecord {
@@ -199,10 +198,13 @@ impl Session {
                 messages,
             });
             ahead.encode(&mut record);
-            match append(record) {
+            let written = match append(record) {
                 true => Ok(()),
                 false => parts.write(RECEIVED, value),
-            }
+            };
+            // Behind the messages: a snapshot must not have the identifiers of such as the log has not.
+            session.terms.lock().stored_mut().received = ids;
+            written
         })
     }
 

@@ -301,7 +301,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
 
     /// Has the store keep which identifiers are in use at QoS 2, before PUBREC and PUBCOMP say so.
     #[inline]
-    fn keep_received(&mut self, buffer: &[u8]) {
+    pub(super) fn keep_received(&mut self, buffer: &[u8]) {
         if mem::take(&mut self.has_received) {
             self.client.keep_received(buffer, &self.received);
         }

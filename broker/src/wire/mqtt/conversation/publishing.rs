@@ -62,7 +62,12 @@ impl MqttConversation<'_, '_> {
             copies = self.inquire(buffer, &name, &publish);
         }
         let followed = self.client.take_followed();
-        self.acknowledge(&publish, copies.map(|copies| copies + followed))
+        self.acknowledge(&publish, copies.map(|copies| copies + followed))?;
+        if publish.qos == 2 {
+            // The last of what is appended with its identifier: a crash that cuts off a part of that cuts off the message.
+            self.keep_received(buffer);
+        }
+        Ok(())
     }
 
     /// The short way for a message without properties and RETAIN, as nearly all are.
