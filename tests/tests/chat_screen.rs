@@ -128,6 +128,9 @@ fn what_others_write_never_mixes_with_the_line_being_typed() {
     let tmux = Tmux::start();
     enter(&tmux, &broker, "ann", USUAL);
     tmux.write("ann", "half of a sent");
+    // The chat reads the terminal and the broker side by side: without this the lines could be
+    // on the screen before the keys are.
+    wait_for(&tmux, "ann", "> half of a sent");
     let mut nc = broker.connect();
     for n in 1..=100 {
         nc.send(format!("PUBLISH lobby line {n} \x1b[H\x1b[2J"));
