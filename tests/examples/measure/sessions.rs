@@ -3,11 +3,10 @@
 
 use std::io;
 use std::process::Stdio;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tests::mqtt::{Hello, Mqtt, MqttClient};
-use tests::{TestBroker, folder, foreign};
+use tests::{TestBroker, eventually, folder, foreign};
 
 use crate::rounds::median;
 use crate::stdout::say;
@@ -79,8 +78,10 @@ fn round(subscriber: Subscriber) -> io::Result<(f64, f64)> {
             command.arg("-c");
         }
         running = Some(command.stdout(Stdio::null()).spawn()?);
-        // It has subscribed.
-        sleep(Duration::from_millis(500));
+        eventually("it is there and has subscribed", || {
+            metric(&broker, "dallal_subscriptions") == 1.0
+                && metric(&broker, "dallal_sessions_detached") == 0.0
+        });
     }
     let payload = "x".repeat(128);
     let lines = format!("PUBLISH house/lamp {payload}\n").repeat(AT_ONCE);
@@ -102,10 +103,15 @@ fn round(subscriber: Subscriber) -> io::Result<(f64, f64)> {
 
 /// Bytes that were appended to the log.
 fn appended(broker: &TestBroker) -> f64 {
+    metric(broker, "dallal_store_appended_bytes_total")
+}
+
+fn metric(broker: &TestBroker, name: &str) -> f64 {
     let mut http = broker.connect();
     http.write("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let metrics = http.read_to_end();
     let mut lines = metrics.lines();
-    let value = lines.find_map(|line| line.strip_prefix("dallal_store_appended_bytes_total "));
-    value.map_or(0.0, |value| value.trim().parse().unwrap_or_default())
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("there is no {name}"));
+    value.trim().parse().expect("a number")
 }

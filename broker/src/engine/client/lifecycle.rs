@@ -233,8 +233,8 @@ impl Client<'_> {
         self.depart();
         self.engine.usages.forget_rests(self.id());
         if self.session.outlasts_connection() {
-            // First the list of clients: the next connection replaces this record there.
             self.keep_last_progress();
+            // First the list of clients: the next connection replaces this record there.
             self.engine.clients.detach(&self.record);
             self.engine.sessions.detach(&self.session);
             self.keep_terms();

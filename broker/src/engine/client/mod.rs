@@ -23,6 +23,7 @@ mod receipts;
 mod restriction;
 mod rights;
 mod security;
+mod session_store;
 #[cfg(test)]
 pub(crate) mod slow_disk;
 mod stored_session;

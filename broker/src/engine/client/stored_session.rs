@@ -5,8 +5,9 @@ use std::sync::Arc;
 use protocol::Filter;
 
 use super::Client;
+use super::session_store::note_not_kept;
 use super::subscribe::{PermittedFilter, SubscribeError, Subscribed};
-use super::unsubscribe::{note_kept, unsubscribe};
+use super::unsubscribe::unsubscribe;
 use crate::engine::history::History;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
@@ -29,7 +30,7 @@ impl Client<'_> {
     /// The same, for a change of which the client is told in any case.
     fn keep_session_or_say(&self, keep: impl FnOnce(&Session, &Store) -> Result<(), NotKept>) {
         if let Some(store) = self.engine.session_store() {
-            note_kept(
+            note_not_kept(
                 self.engine,
                 store,
                 &self.session,
@@ -55,7 +56,7 @@ impl Client<'_> {
     /// A session has ended.
     pub(super) fn keep_end_of(&self, session: &Session) {
         if let Some(store) = self.engine.session_store() {
-            note_kept(self.engine, store, session, session.keep_end(store));
+            note_not_kept(self.engine, store, session, session.keep_end(store));
         }
     }
 
@@ -104,7 +105,7 @@ impl Client<'_> {
         let messages = dispatch.messages_to_keep();
         let deliver = |record| dispatch.deliver_with(buffer, record);
         let kept = self.session.keep_received(store, ids, messages, deliver);
-        note_kept(self.engine, store, &self.session, kept);
+        note_not_kept(self.engine, store, &self.session, kept);
         if let Some(kept) = self.dispatch.take_kept() {
             self.note_kept(&kept);
         }

@@ -1,22 +1,12 @@
 //! Ends subscriptions, in the registry and in the store.
 
-use std::time::Instant;
-
 use protocol::Filter;
 
 use crate::engine::Engine;
 use crate::engine::outbox::delivery::subscriptions::subscription_bytes;
 use crate::engine::session::Session;
-use crate::storage::NotKept;
-use crate::storage::store::Store;
 
-impl Engine {
-    /// Where sessions are kept that outlast their connections; none if they end with this process.
-    pub(crate) fn session_store(&self) -> Option<&Store> {
-        let store = self.store.get().map(|store| &**store);
-        store.filter(|store| !store.is_in_memory())
-    }
-}
+use super::session_store::note_not_kept;
 
 /// Ends a subscription of a session. Returns whether it existed.
 pub(crate) fn unsubscribe(engine: &Engine, session: &Session, filter: Filter<'_>) -> bool {
@@ -35,7 +25,7 @@ pub(crate) fn unsubscribe(engine: &Engine, session: &Session, filter: Filter<'_>
         drop(guard);
         if let Some(store) = engine.session_store() {
             let kept = session.keep_filter(store, filter.as_str());
-            note_kept(engine, store, session, kept);
+            note_not_kept(engine, store, session, kept);
         }
     }
     was_there
@@ -51,25 +41,5 @@ pub(super) fn forget(engine: &Engine, session: &Session) {
             engine.router.forget(filter, session.id());
             engine.router.sieves().set(filter, session.id(), None);
         }
-    }
-}
-
-/// If the store has not kept a change of a session, of which its client is told that it is made: says so, and has the
-/// store take all of it when it can.
-pub(super) fn note_kept(
-    engine: &Engine,
-    store: &Store,
-    session: &Session,
-    kept: Result<(), NotKept>,
-) {
-    let Err(why) = kept else {
-        return;
-    };
-    engine.metrics.not_kept.add(why, 1);
-    store.want_snapshot();
-    if let (Some(more), Some(key)) = (engine.session_log.say(Instant::now()), session.key()) {
-        log::warn!(
-            "session {key}: a change of it is not kept until there is room on the disk; after a crash it is as before{more}"
-        );
     }
 }

@@ -13,12 +13,12 @@ use protocol::{AckLevel, MessageLine, Topic};
 use crate::engine::history::KeptLines;
 use crate::engine::history::topic::KeptTopic;
 use crate::engine::outbox::run::PublishOptions;
+use crate::engine::routing::route_cache::Known;
 use crate::storage::NotKept;
 
 use super::Dispatch;
 use super::batch::{Batch, Place, To};
 use super::kept_batch::{FRAME_BYTES, KeptBatch, KeptOutcome};
-use crate::engine::routing::route_cache::Known;
 
 impl Dispatch {
     /// Whether a message is to be kept and cannot be.
@@ -31,12 +31,11 @@ impl Dispatch {
         options: PublishOptions,
     ) -> bool {
         self.batch.kept.is_last = false;
-        if !known.is_kept {
-            return false;
-        }
-        match self.keep_last(place, bytes, options, None) {
-            Ok(audience) => known.audience = audience,
-            Err(_) => return true,
+        if known.is_kept {
+            match self.keep_last(place, bytes, options, None) {
+                Ok(audience) => known.audience = audience,
+                Err(_) => return true,
+            }
         }
         false
     }

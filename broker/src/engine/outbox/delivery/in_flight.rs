@@ -148,9 +148,8 @@ impl InFlightWindow {
     }
 
     /// Allocates this identifier, which no message in flight has.
-    pub(crate) fn take_id(&mut self, id: u16) -> u16 {
+    pub(crate) fn take_id(&mut self, id: u16) {
         self.ids.insert(id);
-        id
     }
 
     /// The message at QoS 2 with this identifier that was sent on this connection and not released.

@@ -445,7 +445,11 @@ impl DeliveryState {
     fn send_first(&mut self, message: Queued, now: Instant, out: &mut Vec<u8>) -> bool {
         let id = match message.sequence {
             0 => self.in_flight.next_id(),
-            sequence => self.in_flight.take_id(id_of(sequence)),
+            sequence => {
+                let id = id_of(sequence);
+                self.in_flight.take_id(id);
+                id
+            }
         };
         let before = self.sent_before.as_ref();
         let is_again = message.sequence > 0 && before.is_some_and(|it| message.sequence < it.end);
