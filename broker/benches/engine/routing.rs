@@ -9,7 +9,7 @@ use protocol::{Filter, Topic};
 
 use crate::client::idle;
 use crate::engine::routing::filter_tree::{FilterTree, Matched};
-use crate::engine::routing::route_cache::{Known, RouteCache, TopicCount};
+use crate::engine::routing::route_cache::{Item, Known, LogRoute, RouteCache, TopicCount};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::{Counters, Subscriber};
 
@@ -119,13 +119,18 @@ fn known_route(bencher: Bencher, count: usize) {
     for _ in 0..10 {
         for name in &names {
             let hash = router.hash(name.as_bytes());
-            let known = Known {
+            let item = Item {
+                name: name.as_str().into(),
                 versions: router.route(topic(name), hash).versions(),
-                audience: 0,
-                groups: None,
-                is_kept: false,
+                known: Known {
+                    audience: 0,
+                    groups: None,
+                    is_kept: false,
+                },
+                log: LogRoute::default(),
+                count: TopicCount::new(Counters::default()),
             };
-            cache.insert(name, hash, known, TopicCount::new(Counters::default()));
+            cache.insert(hash, item);
         }
     }
     let mut next = names.iter().cycle();
@@ -134,7 +139,7 @@ fn known_route(bencher: Bencher, count: usize) {
         let hash = router.hash(name);
         cache
             .get(name, hash)
-            .is_some_and(|(_, item)| router.is_current(item.known.versions, hash))
+            .is_some_and(|(_, item)| router.is_current(item.versions, hash))
     });
 }
 

@@ -33,6 +33,12 @@ pub(super) struct Segment {
     pub(super) topic: Range<usize>,
 }
 
+/// Consecutive segments that are adjacent in one place and go to the same audience, so that they are delivered as one.
+pub(super) struct Stretch {
+    pub(super) segments: Range<usize>,
+    pub(super) messages: u64,
+}
+
 #[derive(Clone)]
 pub(super) enum To {
     Audience(u32),
@@ -64,13 +70,11 @@ impl Batch {
         }
     }
 
-    /// The bytes of consecutive segments that form one run, and the number of their messages.
-    pub(super) fn run<'a>(&'a self, run: &Range<usize>, buffer: &'a [u8]) -> (&'a [u8], u64) {
-        let segments = &self.segments[run.clone()];
+    /// The bytes of a stretch.
+    pub(super) fn bytes<'a>(&'a self, stretch: &Stretch, buffer: &'a [u8]) -> &'a [u8] {
+        let segments = &self.segments[stretch.segments.clone()];
         let (first, last) = (&segments[0], &segments[segments.len() - 1]);
-        let bytes = &self.buffer(first.place, buffer)[first.bytes.start..last.bytes.end];
-        let messages = segments.iter().map(|segment| segment.messages).sum();
-        (bytes, messages)
+        &self.buffer(first.place, buffer)[first.bytes.start..last.bytes.end]
     }
 }
 
@@ -83,14 +87,20 @@ impl Segment {
     }
 }
 
-/// Ranges of consecutive segments that are adjacent in one place and go to the same audience.
-pub(super) fn merged(segments: &[Segment]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
+/// The segments as stretches.
+pub(super) fn merged(segments: &[Segment]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
     for (number, segment) in segments.iter().enumerate() {
-        match runs.last_mut() {
-            Some(run) if segments[run.end - 1].continues(segment) => run.end += 1,
-            _ => runs.push(number..number + 1),
+        match stretches.last_mut() {
+            Some(last) if segments[last.segments.end - 1].continues(segment) => {
+                last.segments.end += 1;
+                last.messages += segment.messages;
+            }
+            _ => stretches.push(Stretch {
+                segments: number..number + 1,
+                messages: segment.messages,
+            }),
         }
     }
-    runs
+    stretches
 }

@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -19,7 +18,7 @@ use crate::engine::routing::router::Route;
 use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::sync::Ordering;
 
-use super::batch::{Batch, Segment, To};
+use super::batch::{Batch, Segment, Stretch, To};
 use super::slot::Piece;
 use super::{Dispatch, GATHERED_BYTES};
 
@@ -52,15 +51,15 @@ impl Dispatch {
         slots.len()
     }
 
-    /// Several runs: collects the part of each subscriber, then delivers once to each. Returns the
+    /// Several stretches: collects the part of each subscriber, then delivers once to each. Returns the
     /// number of deliveries.
-    pub(super) fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, buffer: &[u8]) -> usize {
-        let bodies: Vec<Run<'_>> = runs
+    pub(super) fn gather(&mut self, stretches: &[Stretch], batch: &Batch, buffer: &[u8]) -> usize {
+        let bodies: Vec<Run<'_>> = stretches
             .iter()
-            .map(|run| {
-                let (bytes, messages) = batch.run(run, buffer);
-                let first = &batch.segments[run.start];
-                let run = Run::borrowed(bytes, messages).by(self.publisher, first.options);
+            .map(|stretch| {
+                let first = &batch.segments[stretch.segments.start];
+                let run = Run::borrowed(batch.bytes(stretch, buffer), stretch.messages)
+                    .by(self.publisher, first.options);
                 match &first.to {
                     To::Audience(_) => run,
                     To::Member(_, group) => run.for_one_of(group.filter()),
@@ -69,7 +68,7 @@ impl Dispatch {
             .collect();
         let mut touched: Vec<u32> = Vec::new();
         let (mut gathered, mut delivered, mut sends) = (0, 0, 0);
-        for (number, run) in runs.iter().enumerate() {
+        for (number, stretch) in stretches.iter().enumerate() {
             let mut add = |slot: u32| {
                 let entry = &mut self.slots[slot as usize];
                 if entry.pieces.is_empty() {
@@ -77,15 +76,16 @@ impl Dispatch {
                 }
                 gathered += entry.add(number, &bodies[number]);
             };
-            match &batch.segments[run.start].to {
+            match &batch.segments[stretch.segments.start].to {
                 To::Audience(audience) => {
                     let slots = &self.audiences[*audience as usize].slots;
                     slots.iter().for_each(|&slot| add(slot));
                 }
                 To::Member(slot, _) => add(*slot),
             }
-            if gathered > GATHERED_BYTES || number + 1 == runs.len() {
-                let part = &batch.segments[runs[delivered].start..run.end];
+            if gathered > GATHERED_BYTES || number + 1 == stretches.len() {
+                let first = stretches[delivered].segments.start;
+                let part = &batch.segments[first..stretch.segments.end];
                 sends += touched.len();
                 for slot in touched.drain(..) {
                     self.deliver_gathered(slot, &bodies, part, batch, buffer);

@@ -245,15 +245,15 @@ impl Dispatch {
             return 0;
         }
         let mut batch = mem::take(&mut self.batch);
-        let runs = merged(&batch.segments);
-        let sends = match runs.as_slice() {
-            [only] if let To::Audience(audience) = batch.segments[only.start].to => {
-                let (bytes, messages) = batch.run(only, buffer);
-                let options = batch.segments[only.start].options;
-                let run = Run::borrowed(bytes, messages).by(self.publisher, options);
+        let stretches = merged(&batch.segments);
+        let sends = match stretches.as_slice() {
+            [only] if let To::Audience(audience) = batch.segments[0].to => {
+                let bytes = batch.bytes(only, buffer);
+                let run = Run::borrowed(bytes, only.messages)
+                    .by(self.publisher, batch.segments[0].options);
                 self.deliver_run(run, audience, &batch, buffer)
             }
-            _ => self.gather(&runs, &batch, buffer),
+            _ => self.gather(&stretches, &batch, buffer),
         };
         batch.segments.clear();
         batch.beside.clear();
@@ -282,7 +282,7 @@ impl Dispatch {
         let first = &batch.segments[0];
         if let To::Audience(audience) = first.to {
             let range = first.bytes.start..batch.segments[batch.segments.len() - 1].bytes.end;
-            let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
+            let messages = batch.segments.iter().map(|segment| segment.messages).sum();
             let run_bytes = lent.slice(range);
             let run = Run::shared(&run_bytes, messages, size).by(self.publisher, first.options);
             buffer.note_sends(self.deliver_run(run, audience, &batch, &lent));
@@ -353,7 +353,7 @@ impl Dispatch {
     #[inline(always)]
     fn known(&mut self, name: &[u8], hash: u64) -> Option<Known> {
         let (place, item) = self.cache.get(name, hash)?;
-        if !self.router.is_current(item.known.versions, hash) {
+        if !self.router.is_current(item.versions, hash) {
             return None;
         }
         item.count.messages += 1;
@@ -391,18 +391,22 @@ impl Dispatch {
             },
             kept,
         };
+        let versions = route.versions();
         let known = Known {
-            versions: route.versions(),
             audience,
             groups: (!route.groups.is_empty()).then_some(route.groups),
             is_kept: log.keeps(1) && !self.is_for_followers,
         };
         let name = name.as_str();
-        let (place, before) = self.cache.insert(name, hash, known.clone(), count);
+        let item = Item {
+            name: name.into(),
+            versions,
+            known: known.clone(),
+            log,
+            count,
+        };
+        let (place, before) = self.cache.insert(hash, item);
         self.place = place;
-        if let Some(item) = self.cache.at(place) {
-            item.log = log;
-        }
         if let Some(mut before) = before {
             let audience = before.known.audience;
             if *before.name == *name && audience != known.audience {

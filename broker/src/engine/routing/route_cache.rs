@@ -18,10 +18,9 @@ const FIRST_BUCKETS: usize = 2;
 /// messages.
 const MOST_BUCKETS: usize = 4 * 1024;
 
-/// A cached route.
+/// The part of a cached route of which each message takes a copy.
 #[derive(Clone)]
 pub(crate) struct Known {
-    pub(crate) versions: Versions,
     /// The index of the audience.
     pub(crate) audience: u32,
     pub(crate) groups: Option<Arc<[Arc<Group>]>>,
@@ -42,10 +41,10 @@ pub(crate) struct RouteCache {
 /// A cached topic.
 pub(crate) struct Item {
     pub(crate) name: Box<str>,
+    pub(crate) versions: Versions,
     pub(crate) known: Known,
-    pub(crate) count: TopicCount,
-    /// Not in the route, of which each message takes a copy.
     pub(crate) log: LogRoute,
+    pub(crate) count: TopicCount,
 }
 
 /// The part of the log in a route.
@@ -128,23 +127,11 @@ impl RouteCache {
 
     /// Caches a route. Returns its position, and the item it replaced: of the same topic, or of
     /// another.
-    pub(crate) fn insert(
-        &mut self,
-        name: &str,
-        hash: u64,
-        known: Known,
-        count: TopicCount,
-    ) -> (usize, Option<Item>) {
+    pub(crate) fn insert(&mut self, hash: u64, item: Item) -> (usize, Option<Item>) {
         let crowded = self.conflicts > self.hashes.len() / 4 && self.hashes.len() < MOST_BUCKETS;
         if self.hashes.is_empty() || crowded {
             self.grow();
         }
-        let item = Item {
-            name: name.into(),
-            known,
-            count,
-            log: LogRoute::default(),
-        };
         let (place, before) = self.put(hash, item);
         self.len += usize::from(before.is_none());
         (place, before)
@@ -187,18 +174,19 @@ mod tests {
     use super::*;
     use crate::engine::routing::router::Router;
 
-    fn known(router: &Router, audience: u32) -> Known {
+    fn item(router: &Router, name: &str, audience: u32) -> Item {
         let topic = protocol::Topic::parse("t").expect("a topic");
-        Known {
+        Item {
+            name: name.into(),
             versions: router.route(topic, 0).versions(),
-            audience,
-            groups: None,
-            is_kept: false,
+            known: Known {
+                audience,
+                groups: None,
+                is_kept: false,
+            },
+            log: LogRoute::default(),
+            count: TopicCount::new(Counters::default()),
         }
-    }
-
-    fn nothing() -> TopicCount {
-        TopicCount::new(Counters::default())
     }
 
     #[test]
@@ -210,7 +198,7 @@ mod tests {
             for n in 0..10_000 {
                 let hash = router.hash(name(n).as_bytes());
                 if cache.get(name(n).as_bytes(), hash).is_none() {
-                    cache.insert(&name(n), hash, known(&router, n), nothing());
+                    cache.insert(hash, item(&router, &name(n), n));
                 }
             }
         }
@@ -225,12 +213,8 @@ mod tests {
         // with the seed of the hash (60 runs: 9,877 to 9,937 found).
         assert!(found > 9_800, "{found}");
         for n in 0..1_000_000 {
-            cache.insert(
-                &name(n),
-                router.hash(name(n).as_bytes()),
-                known(&router, n),
-                nothing(),
-            );
+            let hash = router.hash(name(n).as_bytes());
+            cache.insert(hash, item(&router, &name(n), n));
         }
         assert_eq!(cache.items.len(), MOST_BUCKETS);
     }
@@ -239,9 +223,9 @@ mod tests {
     fn a_new_route_of_a_topic_takes_the_place_of_the_old() {
         let router = Router::new();
         let mut cache = RouteCache::default();
-        let (place, before) = cache.insert("a", 7, known(&router, 1), nothing());
+        let (place, before) = cache.insert(7, item(&router, "a", 1));
         assert!(before.is_none());
-        let (again, before) = cache.insert("a", 7, known(&router, 2), nothing());
+        let (again, before) = cache.insert(7, item(&router, "a", 2));
         assert_eq!(before.map(|item| item.known.audience), Some(1));
         assert_eq!((again, cache.len()), (place, 1));
         let (found, item) = cache.get(b"a", 7).expect("it is known");
