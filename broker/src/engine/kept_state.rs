@@ -1,6 +1,7 @@
 //! What of the engine's state a store keeps: how it is written there, and how a start takes it back.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,8 +16,10 @@ use crate::engine::retained::{Entry, RetainedInfo};
 use crate::engine::stored_messages::StoredChange;
 use crate::engine::stored_sessions::{PartAhead, StoredSessions};
 use crate::engine::usage::Usage;
+use crate::storage::clean_segment::NeededRun;
 use crate::storage::record::{Apply, Record, RetainedRecord, SessionRecord};
-use crate::storage::store::{SnapshotSource, Store, StoreError, StoreTerms, Waiting};
+use crate::storage::snapshot_source::SnapshotSource;
+use crate::storage::store::{Store, StoreError, StoreTerms, Waiting};
 use crate::storage::survey::StoreFound;
 use crate::storage::{SnapshotWriter, now_ms};
 
@@ -142,6 +145,21 @@ impl SnapshotSource for Engine {
         // What is appended meanwhile is behind both.
         let oldest = self.oldest_of_sessions(history);
         Ok(history.forget_old()?.min(oldest))
+    }
+
+    fn needed_whole_from(&self) -> u64 {
+        self.router
+            .history()
+            .map_or(0, |history| self.oldest_of_sessions(history))
+    }
+
+    fn needed_bytes(&self) -> u64 {
+        self.router.history().map_or(0, |history| history.bytes())
+    }
+
+    fn needed_in(&self, numbers: Range<u64>) -> Vec<NeededRun> {
+        let history = self.router.history();
+        history.map_or_else(Vec::new, |history| history.needed_in(numbers))
     }
 
     fn keep_progress(&self) {

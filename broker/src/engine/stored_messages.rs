@@ -13,7 +13,7 @@ use protocol::{
 use crate::engine::stored_sessions::StoredSessions;
 use crate::storage::SnapshotWriter;
 use crate::storage::record::{Apply, Record, RetainedRecord, SessionRecord};
-use crate::storage::store::SnapshotSource;
+use crate::storage::snapshot_source::SnapshotSource;
 
 /// The QoS of messages whose publisher had none to choose.
 const QOS: u8 = 1;

@@ -10,7 +10,8 @@ use crate::storage::frame::{FrameKind, FrameSecret, seal};
 use crate::storage::log::NewFrame;
 use crate::storage::reader::LogReader;
 use crate::storage::record::{Apply, Record, RetainedRecord};
-use crate::storage::store::{SnapshotSource, Store, StoreError};
+use crate::storage::snapshot_source::SnapshotSource;
+use crate::storage::store::{Store, StoreError};
 use crate::storage::survey::{Extent, StoreFound};
 
 /// Small, so that a short input reaches several.

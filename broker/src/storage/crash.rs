@@ -15,7 +15,8 @@ use super::disk::memory::MemoryDisk;
 use super::not_kept::NotKept;
 use super::record::{Record, RetainedRecord};
 use super::snapshot::SnapshotWriter;
-use super::store::{SnapshotSource, Store, StoreError};
+use super::snapshot_source::SnapshotSource;
+use super::store::{Store, StoreError};
 use super::survey::StoreFound;
 
 /// Small, so that a short script has several segments.

@@ -41,6 +41,8 @@ pub(crate) enum FrameKind {
     },
     /// Changes of state, or in a snapshot the state itself: see `record`.
     State,
+    /// Nothing: its entries were there, and are not needed any more.
+    Removed,
     /// Nothing: how far the segment is durable, or the end of a snapshot.
     Mark,
 }
@@ -94,6 +96,7 @@ impl FrameHeader {
         let (kind, flags) = match self.kind {
             FrameKind::Lines { qos, retain } => (1, qos | if retain { RETAIN } else { 0 }),
             FrameKind::State => (2, 0),
+            FrameKind::Removed => (3, 0),
             FrameKind::Mark => (4, 0),
         };
         bytes[0..4].copy_from_slice(&MAGIC);
@@ -134,6 +137,7 @@ impl FrameHeader {
                 retain: bytes[5] & RETAIN != 0,
             },
             2 => FrameKind::State,
+            3 => FrameKind::Removed,
             4 => FrameKind::Mark,
             _ => return None,
         };

@@ -23,6 +23,9 @@ const SPARE: &str = "next-";
 /// The same while it is made.
 pub(super) const MAKING: &str = "log/making";
 
+/// A segment that is written anew without what is not needed, until it is whole.
+pub(super) const CLEANED: &str = "log/cleaned";
+
 /// A segment for what a failed sync has left in doubt, until it is durable.
 const ANEW: &str = "log/anew";
 
@@ -97,6 +100,8 @@ impl Log {
         for name in names.iter().filter(|name| name.starts_with(SPARE)) {
             let _ = disk.remove(&format!("{FOLDER}/{name}"));
         }
+        // It may not be there.
+        let _ = disk.remove(CLEANED);
         let file = disk.create(MAKING)?;
         file.reserve(segment_bytes)?;
         let first = LogSegment::new(next, file, segment_bytes);

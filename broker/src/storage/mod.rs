@@ -4,6 +4,8 @@
 //! knows a topic, a client or a wire. `docs/storage.md` draws the files and states what survives.
 
 pub(crate) mod backup;
+pub(crate) mod clean_segment;
+mod cleaner;
 #[cfg(test)]
 mod crash;
 pub(crate) mod disk;
@@ -20,6 +22,7 @@ mod secret;
 mod segment;
 mod segment_list;
 mod snapshot;
+pub(crate) mod snapshot_source;
 mod spares;
 pub(crate) mod store;
 pub(crate) mod survey;

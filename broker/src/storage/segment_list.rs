@@ -26,6 +26,13 @@ struct ListedSegment {
 /// A segment, and the numbers of all entries that it may have.
 pub(super) type FoundSegment = (Range<u64>, ReadableSegment);
 
+/// One that is not written to any more.
+pub(super) struct SealedSegment {
+    /// The numbers of all entries that it may have.
+    pub(super) numbers: Range<u64>,
+    pub(super) bytes: u64,
+}
+
 /// How much there is.
 pub(super) struct SegmentListSize {
     pub(super) count: usize,
@@ -88,7 +95,8 @@ impl SegmentList {
         let file = disk.open(&segment_name(numbers.start))?;
         let segment = ReadableSegment::scanned(numbers.start, file, self.secret)?;
         if let Some(listed) = self.all.lock().get_mut(&numbers.start) {
-            listed.readable = Some(segment.clone());
+            // Another file may have taken its place meanwhile.
+            listed.readable.get_or_insert_with(|| segment.clone());
         }
         Ok(Some((numbers, segment)))
     }
@@ -154,6 +162,33 @@ impl SegmentList {
             first = Some(number);
         }
         None
+    }
+
+    /// Those that end before this number, the oldest first, without the `newest` newest.
+    pub(super) fn sealed_before(&self, end: u64, newest: usize) -> Vec<SealedSegment> {
+        let all = self.all.lock();
+        let behind = all.keys().skip(1);
+        let ended = all
+            .iter()
+            .zip(behind)
+            .take(all.len().saturating_sub(newest));
+        ended
+            .take_while(|(_, behind)| **behind <= end)
+            .map(|((&first, segment), &behind)| SealedSegment {
+                numbers: first..behind,
+                bytes: segment.bytes,
+            })
+            .collect()
+    }
+
+    /// Takes another file for a segment, if that is still there.
+    pub(super) fn replace(&self, first: u64, readable: ReadableSegment, bytes: u64) {
+        if let Some(listed) = self.all.lock().get_mut(&first) {
+            *listed = ListedSegment {
+                bytes,
+                readable: Some(readable),
+            };
+        }
     }
 
     pub(super) fn size(&self) -> SegmentListSize {

@@ -139,7 +139,7 @@ fn bodies(mut bytes: &[u8], secret: FrameSecret, first: u64) -> Option<Vec<&[u8]
                 bodies.push(frame.body);
             }
             // Messages are in the log alone.
-            FrameKind::Lines { .. } => return None,
+            FrameKind::Lines { .. } | FrameKind::Removed => return None,
             FrameKind::Mark => {
                 let is_whole = frame.body == count.to_le_bytes() && bytes.is_empty();
                 return is_whole.then_some(bodies);

@@ -14,9 +14,9 @@ use protocol::{AckLevel, Position};
 
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
-use super::disk::Disk;
 use super::disk::ram::RamDisk;
 use super::disk::system::SystemDisk;
+use super::disk::{Disk, is_full};
 use super::figures::{StoreDamage, StoreFigures, StoreState};
 use super::format::{Format, FormatError};
 use super::frame::FrameKind;
@@ -26,6 +26,7 @@ use super::record::{Apply, Record};
 use super::recovery;
 use super::segment;
 use super::snapshot::{self, SnapshotWriter};
+use super::snapshot_source::SnapshotSource;
 use super::survey::{Extent, StoreFound, Survey};
 use super::waiters::{Synced, Waiter, Waiters, WaitingThread, Wake};
 
@@ -46,7 +47,7 @@ const MOST_SEGMENTS: usize = 8;
 const MESSAGES_BETWEEN: u64 = 2;
 
 /// Segments that are kept in any case: one that is written to, and one before it.
-const LEAST_SEGMENTS: usize = 2;
+pub(super) const LEAST_SEGMENTS: usize = 2;
 
 /// How often it is looked what is too old.
 const FORGET: Duration = Duration::from_secs(60);
@@ -77,6 +78,8 @@ pub(crate) struct Store {
     /// The bytes that have to be appended since the start for the next snapshot: of changes, and of all.
     snapshot_at: AtomicU64,
     snapshot_at_all: AtomicU64,
+    /// The number of the first segment that was not looked at yet for what is not needed of it.
+    pub(super) cleaned_before: AtomicU64,
     /// What its start has found damaged.
     damage: StoreDamage,
     _lock: Option<OwnedFd>,
@@ -109,26 +112,6 @@ pub(crate) enum Waiting<'a> {
     No,
     /// That is the process before this one: it is told that it may end, and waited for.
     ForPredecessor(&'a dyn Fn()),
-}
-
-/// Where the state for a snapshot comes from.
-pub(crate) trait SnapshotSource: Sync {
-    /// Writes all that is kept now, as records. Publishers go on meanwhile.
-    fn write(&self, snapshot: &mut SnapshotWriter);
-
-    /// The number of the oldest message in the log that is needed, or one behind all.
-    fn oldest_needed(&self) -> io::Result<u64>;
-
-    /// Messages before this number are not needed any more, because there is no room for them.
-    fn forget_before(&self, _sequence: u64) {}
-
-    /// Keeps what need not be kept at once. Called every tenth of a second.
-    fn keep_progress(&self) {}
-
-    /// Messages before this number are about to be removed from the log.
-    fn pass_over(&self, _before: u64) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Store {
@@ -245,6 +228,7 @@ impl Store {
                 true => 0,
                 false => segment_bytes.saturating_sub(found.recovered.bytes),
             }),
+            cleaned_before: AtomicU64::new(0),
             damage: StoreDamage {
                 lost: found.recovered.lost,
                 places: found.recovered.damages,
@@ -537,6 +521,8 @@ impl Store {
             None if self.is_in_memory() => u64::MAX,
             None => return Ok(()),
         };
+        // Before anything is forgotten for want of room.
+        let cleaned = self.clean(source, kept);
         let mut segments: Vec<u64> = self
             .disk
             .names(segment::FOLDER)?
@@ -564,7 +550,11 @@ impl Store {
         for &old in snapshots.iter().filter(|&&first| first < kept) {
             self.disk.remove(&snapshot::name(old))?;
         }
-        Ok(())
+        match cleaned {
+            // What was removed may have made room for the next time.
+            Err(err) if is_full(&err) => Ok(()),
+            cleaned => cleaned,
+        }
     }
 }
 

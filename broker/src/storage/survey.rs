@@ -115,7 +115,7 @@ impl Survey {
                 records(frame.body).for_each(|record| apply.record(&record));
             }
             FrameKind::Lines { .. } => apply.lines(frame.header.first, frame.body),
-            FrameKind::State | FrameKind::Mark => {}
+            FrameKind::State | FrameKind::Removed | FrameKind::Mark => {}
         })?;
         let is_sound = log.cut.is_none()
             && log.damages == 0

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use protocol::{AckLevel, Filter, Incomplete, PastStart, Position, Topic};
 
+use crate::storage::clean_segment::NeededRun;
 use crate::storage::frame::FrameKind;
 use crate::storage::log::NewFrame;
 use crate::storage::store::Store;
@@ -299,6 +300,28 @@ impl History {
         let topics = self.topics.all.read();
         let messages = topics.values().map(|topic| topic.size().messages).sum();
         (messages, topics.len())
+    }
+
+    /// Bytes of the messages that are kept.
+    pub(crate) fn bytes(&self) -> u64 {
+        let topics = self.topics.all.read();
+        topics.values().map(|topic| topic.size().bytes).sum()
+    }
+
+    /// The messages with these numbers that are kept, in order.
+    pub(crate) fn needed_in(&self, numbers: Range<u64>) -> Vec<NeededRun> {
+        // What was appended before is known to its topic once the lock is had.
+        drop(self.appending.write());
+        let mut runs = Vec::new();
+        for topic in self.topics.all.read().values() {
+            topic.runs_in(numbers.clone(), &mut runs);
+        }
+        runs.sort_unstable_by_key(|run| run.first);
+        let needed = runs.into_iter().map(|run| NeededRun {
+            numbers: run.first..run.end(),
+            bytes: run.bytes.into(),
+        });
+        needed.collect()
     }
 
     /// Maximum topics that keep messages.

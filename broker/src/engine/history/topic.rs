@@ -177,10 +177,12 @@ impl KeptTopic {
         for run in runs.take_while(|run| run.first < numbers.end) {
             let first = run.first.max(numbers.start);
             let end = run.end().min(numbers.end);
+            // How long each is was not noted: they are taken for equal.
+            let bytes = u64::from(run.bytes) * (end - first) / u64::from(run.messages);
             out.push(KeptRun {
                 first,
                 messages: (end - first) as u32,
-                bytes: 0,
+                bytes: bytes as u32,
             });
         }
         kept.forgotten
