@@ -56,7 +56,7 @@ pub(crate) fn measure(clients: usize) -> io::Result<bool> {
 }
 
 /// Users with names of their own. They have one hash, because to compute it for each would take as long as to check it.
-fn users(count: usize) -> io::Result<UsersFile> {
+pub(crate) fn users(count: usize) -> io::Result<UsersFile> {
     let users = UsersFile::of(&[("u0", "pw"), ("pair", "pw")]);
     let text = fs::read_to_string(users.path())?;
     let first = text.lines().find(|line| line.starts_with("user u0 "));
@@ -67,7 +67,10 @@ fn users(count: usize) -> io::Result<UsersFile> {
 }
 
 /// The latencies of a pair during something.
-fn beside(broker: &TestBroker, what: impl FnOnce() -> io::Result<()>) -> io::Result<Summary> {
+pub(crate) fn beside(
+    broker: &TestBroker,
+    what: impl FnOnce() -> io::Result<()>,
+) -> io::Result<Summary> {
     let clock = Instant::now();
     let mut subscriber = Client::connect(broker)?;
     subscriber.log_in("pair", "pw")?;

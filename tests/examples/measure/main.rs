@@ -19,6 +19,7 @@ mod logins;
 mod one_of;
 mod reconnects;
 mod registry;
+mod reload;
 mod retained;
 mod rounds;
 mod sessions;
@@ -42,6 +43,7 @@ const USAGE: &str = "usage: measure WHAT
   one-of SUBSCRIBERS   one that stalls, trickles or vanishes, and what the others notice
   reconnects CLIENTS   clients with TLS that all come back at once
   logins CLIENTS       clients with passwords after a restart, and what a pair notices of them
+  reload USERS         a reload of so many users and rules, and what a pair notices of it
   registry             a million subscriptions, and clients that come and go
   retained             a million retained messages; prints a part of docs/benchmarks.md
   kept                 messages that are kept for MQTT clients who are away
@@ -80,6 +82,7 @@ fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError
         ["one-of", subscribers] => one_of::measure(subscribers.parse()?),
         ["reconnects", clients] => reconnects::measure(clients.parse()?),
         ["logins", clients] => logins::measure(clients.parse()?),
+        ["reload", users] => reload::measure(users.parse()?),
         ["registry"] => registry::measure(),
         ["retained"] => retained::measure(),
         ["kept"] => kept::measure(),
