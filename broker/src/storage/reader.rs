@@ -10,6 +10,9 @@ use super::segment::ReadableSegment;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
+/// The same at another place of the log, where one frame alone may be wanted. Doubled with each that follows.
+const FIRST_READ_BYTES: usize = 8 * 1024;
+
 /// Finds frames by the numbers of their entries. To look for rising numbers is cheap.
 pub(crate) struct LogReader<'a> {
     log: &'a Log,
@@ -21,8 +24,9 @@ pub(crate) struct LogReader<'a> {
     frame: Range<usize>,
     /// The sequence number behind it.
     next: u64,
-    /// Bytes that are read at a time.
+    /// Bytes that are read at a time, and at most.
     at_a_time: usize,
+    most_at_a_time: usize,
 }
 
 /// The segment that is read.
@@ -41,7 +45,8 @@ impl<'a> LogReader<'a> {
             start: 0,
             frame: 0..0,
             next: 0,
-            at_a_time: READ_BYTES,
+            at_a_time: FIRST_READ_BYTES,
+            most_at_a_time: READ_BYTES,
         }
     }
 
@@ -50,7 +55,7 @@ impl<'a> LogReader<'a> {
     pub(crate) fn refresh(&mut self, wanted: u64) {
         self.bytes.truncate(self.frame.end);
         let wanted = usize::try_from(wanted).unwrap_or(READ_BYTES);
-        self.at_a_time = wanted.clamp(HEADER_BYTES, READ_BYTES);
+        self.most_at_a_time = wanted.clamp(HEADER_BYTES, READ_BYTES);
     }
 
     /// The frame that has the entry with this number; none if it has been removed, or is damaged.
@@ -130,6 +135,7 @@ impl<'a> LogReader<'a> {
         };
         self.bytes.clear();
         (self.start, self.frame, self.next) = (mark.at, 0..0, mark.sequence);
+        self.at_a_time = FIRST_READ_BYTES;
         Ok(true)
     }
 
@@ -174,7 +180,9 @@ impl<'a> LogReader<'a> {
         self.frame = 0..0;
         until -= done;
         let mut filled = self.bytes.len();
+        self.at_a_time = self.at_a_time.min(self.most_at_a_time);
         self.bytes.resize(until.max(self.at_a_time), 0);
+        self.at_a_time *= 2;
         while filled < until {
             let at = self.start + filled as u64;
             match place.readable.file.read_at(&mut self.bytes[filled..], at) {
