@@ -86,6 +86,47 @@ fn messages_before_the_first_question_have_a_receipt_of_their_own() {
 }
 
 #[test]
+fn messages_that_are_kept_before_the_first_question_are_no_part_of_its_answer() {
+    let folder = folder();
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "#=9"]);
+    let mut client = broker.connect();
+    client.send("PUBLISH a 1\nPUBLISH a 2\n@ack=disk PUBLISH a 3\nPING x");
+    client.expect("PUBACK 2 0");
+    check(&mut client, "disk", Some(3), "PUBACK 3 0");
+    client.expect("PONG x");
+    // In MQTT 5 each message has an answer of its own.
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    let publish = |id, properties: &[u8]| {
+        let body = [
+            &text("a")[..],
+            &[0, id, properties.len() as u8],
+            properties,
+            b"x",
+        ];
+        packet(0x32, &body.concat())
+    };
+    let asking = user_property("ack", "disk");
+    client.send(
+        &[
+            publish(1, &[]),
+            publish(2, &asking),
+            publish(3, &[]),
+            publish(4, &asking),
+        ]
+        .concat(),
+    );
+    for (id, sequence) in [(1, None), (2, Some(5)), (3, None), (4, Some(7))] {
+        let answer = client.packet();
+        assert_eq!(answer[2..4], [0, id]);
+        let told = String::from_utf8_lossy(&answer);
+        assert_eq!(told.contains("disk"), sequence.is_some(), "{id}: {told}");
+        if let Some(sequence) = sequence {
+            assert!(told.ends_with(&format!(".1:{sequence}")), "{told}");
+        }
+    }
+}
+
+#[test]
 fn without_a_store_every_receipt_says_so() {
     let broker = TestBroker::start();
     let mut client = broker.connect();

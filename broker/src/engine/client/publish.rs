@@ -154,7 +154,7 @@ impl Client<'_> {
     ) -> Result<u64, PublishError> {
         self.last = None;
         let asked = AckLevel::asked(&message.attributes)?;
-        self.note_asked(asked);
+        self.note_asked(buffer, asked);
         let line = MessageLine {
             topic: message.topic,
             payload: message.payload,

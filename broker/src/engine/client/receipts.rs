@@ -28,9 +28,13 @@ impl Client<'_> {
             .get_or_insert_with(|| Box::new(Acks::new(published)))
     }
 
-    /// A message is about to be published, and perhaps asks for a level.
-    pub(super) fn note_asked(&mut self, asked: Option<AckLevel>) {
+    /// A message is about to be published, and perhaps asks for a level. `buffer` is the whole read buffer.
+    pub(super) fn note_asked(&mut self, buffer: &[u8], asked: Option<AckLevel>) {
         if asked.is_some() {
+            if !self.is_told_levels() {
+                // What came before it has another receipt, which says nothing of levels.
+                self.deliver_part(buffer);
+            }
             let acks = self.acks();
             acks.is_told = true;
             acks.last = Some(Reached {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use mqtt_protocol_core::mqtt::packet::{Property, PropertyId};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
-use protocol::{BadTopic, Code, Escaped, Topic};
+use protocol::{ACK, BadTopic, Code, Escaped, Topic};
 
 use super::MqttConversation;
 use crate::admin::unanswered::Unanswered;
@@ -96,12 +96,17 @@ impl MqttConversation<'_, '_> {
         if publish.retain {
             self.finish_part(buffer);
         }
+        let attributes = message::attributes(&publish.properties);
+        if attributes.contains(ACK) {
+            // What came before it has answers of its own.
+            self.client.deliver_part(buffer);
+        }
         let published = self.client.publish(
             buffer,
             Message {
                 topic,
                 payload: Escaped::escape(publish.payload),
-                attributes: message::attributes(&publish.properties),
+                attributes,
                 options: PublishOptions {
                     qos: publish.qos,
                     retain: publish.retain,
