@@ -6,7 +6,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Parser, value_parser};
 use regex::Regex;
 
-use crate::case::{CASES, Case};
+use crate::case::Case;
+use crate::cases::CASES;
 use crate::folders::target_folder;
 use crate::peer::{self, PEERS};
 use crate::trouble::Trouble;

@@ -1,6 +1,7 @@
 //! What we ask of ourselves, and whether it was reached.
 
-use crate::case::{CASES, Group, SINGLE_TOPIC};
+use crate::case::Group;
+use crate::cases::{CASES, SINGLE_TOPIC};
 use crate::figure::{Better, Figure};
 use crate::number::{counted, times};
 use crate::peer::{MOSQUITTO, OURS, REDIS, RELAY, RUMQTTD};

@@ -1,6 +1,6 @@
 //! Where a rival is ahead of us. Found by looking at everything, so that nothing can be forgotten.
 
-use crate::case::CASES;
+use crate::cases::CASES;
 use crate::figure::Figure;
 use crate::peer::{OURS, PEERS, Role};
 use crate::results::Results;

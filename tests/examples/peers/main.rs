@@ -11,6 +11,7 @@ mod bar;
 mod behind;
 mod bench;
 mod case;
+mod cases;
 mod document;
 mod figure;
 mod folders;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::Arguments;
-use case::CASES;
+use cases::CASES;
 use figure::Figure;
 use interruption::Interruption;
 use peer::OURS;

@@ -328,7 +328,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::CASES;
+    use crate::cases::CASES;
 
     #[test]
     fn an_address_is_that_of_the_wire() {

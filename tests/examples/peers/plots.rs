@@ -1,6 +1,7 @@
 //! The plots of the document.
 
-use crate::case::{Case, Group, Load, SINGLE_TOPIC};
+use crate::case::{Case, Group, Load};
+use crate::cases::SINGLE_TOPIC;
 use crate::figure::Figure;
 use crate::number::Unit;
 use crate::peer::{OURS, PEERS, Peer};

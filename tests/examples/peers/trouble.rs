@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::case::CASES;
+use crate::cases::CASES;
 
 #[derive(Debug)]
 pub(crate) enum Trouble {

@@ -2,7 +2,7 @@
 
 use crate::bar;
 use crate::behind;
-use crate::case::CASES;
+use crate::cases::CASES;
 use crate::number::{counted, times};
 use crate::results::Results;
 use crate::table::Table;

@@ -4,7 +4,8 @@ mod judgement;
 mod tables;
 mod text;
 
-use crate::case::{CASES, Lengths};
+use crate::case::Lengths;
+use crate::cases::CASES;
 use crate::number::plural;
 use crate::peer::{Besides, PEERS, Peer, Role, Settings};
 use crate::results::{About, Results};
