@@ -96,7 +96,9 @@ fn put_decimal(digits: &mut [u8], mut number: usize) {
 mod tests {
     use client::AckLevel;
 
-    use super::super::wire::{LineProtocol, Mqtt, Nats, Redis, WebSocket, WireEvent};
+    use super::super::wire::{
+        JetStream, Kept, LineProtocol, Mqtt, Nats, Redis, RedisStreams, WebSocket, WireEvent,
+    };
     use super::*;
 
     static V3: Mqtt = Mqtt::of(false);
@@ -140,6 +142,10 @@ mod tests {
         }
         let websocket = WebSocket::at("ws://localhost/ws").expect("an address");
         check(Box::leak(Box::new(websocket)));
+        for kept in [Kept::All, Kept::Newest(20)] {
+            check(Box::leak(Box::new(JetStream::keeping(kept))));
+            check(Box::leak(Box::new(RedisStreams::keeping(kept))));
+        }
     }
 
     #[test]

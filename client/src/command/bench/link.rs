@@ -45,6 +45,25 @@ impl Dialer {
         self.dial_in(wire.of_subscribers().unwrap_or(wire), name, false)
     }
 
+    /// The same for a publisher.
+    pub(crate) fn dial_publisher(
+        &self,
+        publisher: usize,
+        acked: bool,
+    ) -> Result<BenchLink, BenchFailure> {
+        let wire = self.target.wire;
+        let wire = wire.of_publisher(publisher).unwrap_or(wire);
+        self.dial_in(wire, &format!("p{publisher}"), acked)
+    }
+
+    /// The same dialer, also for what comes after an interrupt.
+    pub(crate) fn uninterrupted(&self) -> Result<Self, BenchFailure> {
+        Ok(Self {
+            interrupt: Interrupt::new().map_err(BenchFailure::Resources)?,
+            ..self.clone()
+        })
+    }
+
     fn dial_in(
         &self,
         wire: &'static dyn Protocol,
@@ -138,6 +157,11 @@ impl BenchLink {
             self.ask(&bytes, confirms)?;
         }
         Ok(())
+    }
+
+    /// Sends a request that is answered by one [`WireEvent::Confirm`], unless it is empty.
+    pub(crate) fn request(&mut self, bytes: &[u8]) -> Result<(), BenchFailure> {
+        self.ask(bytes, usize::from(!bytes.is_empty()))
     }
 
     /// Waits until the broker has handled everything sent.

@@ -21,6 +21,7 @@ mod report;
 mod request;
 mod retained;
 mod settings;
+mod streams;
 mod tally;
 mod target;
 mod template;
@@ -190,6 +191,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let why = "a stream of events has one topic; give --topics 1, or --spread and a subscriber for each";
         return Err(Failure::new(Exit::Usage, "client", why));
     }
+    let has_streams = arguments.target.keep.is_some();
+    if has_streams && layout.subscribers > 0 {
+        let why = "--keep needs --subs 0; bench reads nothing from streams";
+        return Err(Failure::new(Exit::Usage, "client", why));
+    }
     let interruption = Interruption::watch()?;
     raise_open_files();
     let settings = RunSettings {
@@ -207,9 +213,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         cap: arguments.cap,
         progress: !arguments.json || io::stdout().is_terminal(),
     };
+    if has_streams {
+        streams::make(&settings)?;
+    }
     let measured = arguments.measure(&settings);
     if settings.publish.retain {
         retained::clear(&settings);
+    }
+    if has_streams {
+        streams::remove(&settings);
     }
     let report = measured?;
     report.print(arguments.json)?;

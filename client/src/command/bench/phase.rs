@@ -143,7 +143,7 @@ fn connect_subscribers(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFa
 fn connect_publishers(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFailure> {
     let PublishOptions { acked, level, .. } = settings.publish;
     let links = (0..settings.layout.publishers).map(|publisher| {
-        let mut link = settings.dialer.dial(&format!("p{publisher}"), acked)?;
+        let mut link = settings.dialer.dial_publisher(publisher, acked)?;
         link.is_told_levels = level.is_some();
         Ok(link)
     });

@@ -1,12 +1,9 @@
 //! Clears what a run has retained.
 
-use client::Interrupt;
-
 use crate::stderr::say;
 
 use super::failure::BenchFailure;
 use super::layout::Layout;
-use super::link::Dialer;
 use super::settings::RunSettings;
 use super::wire::PublishOptions;
 
@@ -23,13 +20,7 @@ pub(crate) fn clear(settings: &RunSettings) {
 }
 
 fn try_clear(settings: &RunSettings) -> Result<(), BenchFailure> {
-    // Also of a run that was interrupted.
-    let interrupt = Interrupt::new().map_err(BenchFailure::Resources)?;
-    let dialer = Dialer {
-        interrupt,
-        ..settings.dialer.clone()
-    };
-    let mut link = dialer.dial("clear", false)?;
+    let mut link = settings.dialer.uninterrupted()?.dial("clear", false)?;
     let mut bytes = Vec::new();
     for topic in 0..settings.layout.topics {
         let name = Layout::topic(link.wire, topic);

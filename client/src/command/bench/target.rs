@@ -13,7 +13,8 @@ use crate::tls_flags::TlsArguments;
 use crate::wire::VersionFlag;
 
 use super::wire::{
-    FollowerLines, LineProtocol, LinePublishers, Mqtt, Nats, Protocol, Redis, Streams, WebSocket,
+    FollowerLines, JetStream, Kept, LineProtocol, LinePublishers, Mqtt, Nats, Protocol, Redis,
+    RedisStreams, Streams, WebSocket,
 };
 
 /// The scheme of an address.
@@ -209,6 +210,9 @@ pub(crate) struct TargetArguments {
     /// Subscribers get from the log what topics keep
     #[arg(long, conflicts_with_all = ["mqtt", "qos"])]
     follow: bool,
+    /// NATS, Redis: into streams that keep N of a topic, or all
+    #[arg(long, value_name = "N", requires = "window")]
+    pub(crate) keep: Option<Kept>,
     /// Wait at most TIME for the broker
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     pub(crate) wait: Duration,
@@ -246,6 +250,11 @@ impl TargetArguments {
         if scheme != Scheme::Mqtt && self.qos.is_some() {
             return Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned());
         }
+        if !matches!(scheme, Scheme::Nats | Scheme::Redis) && self.keep.is_some() {
+            return Err(
+                "--keep is for NATS and Redis; dallal keeps what `broker --keep` says".to_owned(),
+            );
+        }
         let login = match scheme {
             Scheme::Nats | Scheme::Redis if self.credential.is_typed() => {
                 return Err(
@@ -265,9 +274,15 @@ impl TargetArguments {
         let wire: &'static dyn Protocol = match scheme {
             Scheme::Line if self.follow => &LinePublishers(FollowerLines),
             Scheme::Line => &LineProtocol,
-            Scheme::Nats => &Nats,
-            Scheme::Redis => &Redis,
-            // Leaked, because there is one target for the whole run of the program.
+            // Leaked, here and below, because there is one target for the whole run of the program.
+            Scheme::Nats => match self.keep {
+                Some(kept) => Box::leak(Box::new(JetStream::keeping(kept))),
+                None => &Nats,
+            },
+            Scheme::Redis => match self.keep {
+                Some(kept) => Box::leak(Box::new(RedisStreams::keeping(kept))),
+                None => &Redis,
+            },
             Scheme::WebSocket => {
                 let path = server.path().unwrap_or_default();
                 let url = format!("ws://{}{path}", server.authority());
@@ -312,6 +327,11 @@ mod tests {
 
     /// The target of this address.
     fn shown(address: &str) -> Result<String, String> {
+        shown_keeping(address, None)
+    }
+
+    /// The same for streams.
+    fn shown_keeping(address: &str, keep: Option<Kept>) -> Result<String, String> {
         let arguments = TargetArguments {
             server: address.parse()?,
             host: None,
@@ -319,6 +339,7 @@ mod tests {
             mqtt: None,
             qos: None,
             follow: false,
+            keep,
             wait: Duration::ZERO,
             tls: TlsArguments::default(),
             credential: CredentialArguments::default(),
@@ -350,6 +371,15 @@ mod tests {
         ] {
             assert_eq!(shown(text).as_deref(), Ok(expected));
         }
+    }
+
+    #[test]
+    fn streams_are_for_brokers_that_have_them() {
+        let keep = |address| shown_keeping(address, Some(Kept::All));
+        assert!(keep("nats://localhost").is_ok());
+        assert!(keep("redis+unix:/a").is_ok());
+        let refused = keep("localhost");
+        assert!(refused.is_err_and(|why| why.contains("broker --keep")));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::str::FromStr;
 
 use client::{AckLevel, Credential};
 
@@ -36,6 +37,26 @@ impl PublishOptions {
     };
 }
 
+/// The messages of a topic that a stream keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    All,
+    /// So many of the newest.
+    Newest(u32),
+}
+
+impl FromStr for Kept {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(count @ 1..) => Ok(Self::Newest(count)),
+            _ if text == "all" => Ok(Self::All),
+            _ => Err("give a number of messages, such as 20, or all"),
+        }
+    }
+}
+
 /// One protocol.
 pub(crate) trait Protocol: Debug + Sync {
     /// The separator of topic levels.
@@ -55,6 +76,11 @@ pub(crate) trait Protocol: Debug + Sync {
 
     /// The protocol of subscribers, if it is another one.
     fn of_subscribers(&self) -> Option<&dyn Protocol> {
+        None
+    }
+
+    /// The protocol of one of the publishers, if each has its own.
+    fn of_publisher(&self, _publisher: usize) -> Option<&'static dyn Protocol> {
         None
     }
 
@@ -87,6 +113,13 @@ pub(crate) trait Protocol: Debug + Sync {
     fn connects_first(&self) -> bool {
         false
     }
+
+    /// Encodes what makes the streams of a run, if they have to be there first; answered by one
+    /// [`WireEvent::Confirm`] unless it is empty.
+    fn prepare(&self, _topics: &[String], _out: &mut Vec<u8>) {}
+
+    /// Encodes what removes the streams of a run; answered by one [`WireEvent::Confirm`] unless it is empty.
+    fn remove(&self, _topics: &[String], _out: &mut Vec<u8>) {}
 
     /// Subscribes to `these` of all topics of a connection; returns how many [`WireEvent::Confirm`]
     /// will follow.
@@ -188,6 +221,14 @@ pub(crate) enum AckCount {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_a_number_or_all() {
+        let parsed = |text: &str| text.parse::<Kept>().ok();
+        assert_eq!(parsed("20"), Some(Kept::Newest(20)));
+        assert_eq!(parsed("all"), Some(Kept::All));
+        assert_eq!(["0", "none", "-1"].map(parsed), [None; 3]);
+    }
 
     /// `frame` is this event, complete only with its last byte, also with more bytes after it.
     pub(crate) fn check(wire: &dyn Protocol, frame: &[u8], event: &WireEvent) {

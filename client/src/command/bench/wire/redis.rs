@@ -29,25 +29,18 @@ impl Protocol for Redis {
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
-        let topics = &topics[these];
-        out.extend_from_slice(format!("*{}\r\n", topics.len() + 1).as_bytes());
-        bulk(b"SUBSCRIBE", out);
-        for topic in topics {
-            bulk(topic.as_bytes(), out);
-        }
-        topics.len()
+        let topics = topics[these].iter().map(String::as_bytes);
+        let parts: Vec<_> = [&b"SUBSCRIBE"[..]].into_iter().chain(topics).collect();
+        command(&parts, out);
+        parts.len() - 1
     }
 
     fn publish(&self, topic: &str, payload: &[u8], _: PublishOptions, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"*3\r\n");
-        for part in [b"PUBLISH", topic.as_bytes(), payload] {
-            bulk(part, out);
-        }
+        command(&[b"PUBLISH", topic.as_bytes(), payload], out);
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"*1\r\n");
-        bulk(b"PING", out);
+        command(&[b"PING"], out);
     }
 
     fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
@@ -66,10 +59,14 @@ impl Protocol for Redis {
     }
 }
 
-fn bulk(part: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
-    out.extend_from_slice(part);
-    out.extend_from_slice(b"\r\n");
+/// Appends a command and its arguments.
+pub(super) fn command(parts: &[&[u8]], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes());
+    for part in parts {
+        out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
+        out.extend_from_slice(part);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// A push to a subscriber is an array whose first element is its kind.
