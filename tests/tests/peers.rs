@@ -60,7 +60,8 @@ fn what_it_measures_stands_in_the_document() {
     let out = tempfile::tempdir().expect("a folder");
     let cases = "^(1x1 128 B|1x10 128 B|8x8 .*|window 1|round trips|latency 1x1 1,000/s|idle 1,000|\
                  MQTT QoS . 8x8 16 B|web: (events 1x1000|idle 1,000 WebSockets)|\
-                 unix: (TCP|socket) (1x1 128 B|round trips))$";
+                 unix: (TCP|socket) (1x1 128 B|round trips)|\
+                 store: (disk window 1|1x1 .*))$";
     let arguments = [
         "--brokers",
         "dallal,relay",
@@ -90,9 +91,14 @@ fn what_it_measures_stands_in_the_document() {
             "| unix: TCP 1x1 128 B | **dallal** | ",
             "| unix: socket 1x1 128 B | **dallal** | ",
             "| unix: socket round trips | **dallal** | ",
+            "| store: disk window 1 | **dallal** | ",
+            "| store: 1x1 nothing kept | **dallal** | ",
+            "| store: 1x1 kept | messages/s: at least 3.00 M | ",
+            "Where the store is compared, also `--data DATA --keep bench/#=all`.",
+            "Where the store at `disk` is compared, also this in `FILE`.",
             "Where Unix sockets are compared, also `unixsocket SOCKET` in `FILE`.",
             "| MQTT QoS 0 8x8 16 B | messages/s: at least 3x rumqttd | not measured | not measured |",
-            " 0 lost, 0 doubled, 0 reordered in 15 runs | yes |",
+            " 0 lost, 0 doubled, 0 reordered in 18 runs | yes |",
             "No rival was measured.",
         ],
     );
@@ -104,7 +110,7 @@ fn what_it_measures_stands_in_the_document() {
         "{document}"
     );
     let results = read(&out, "benchmarks/results.jsonl");
-    assert_eq!(results.lines().count(), 1 + 15 + 5, "{results}");
+    assert_eq!(results.lines().count(), 1 + 18 + 5, "{results}");
     assert!(!results.contains("failed"), "{results}");
     for key in [
         "cpu_ns_per_message",

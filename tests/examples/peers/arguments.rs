@@ -25,6 +25,7 @@ Examples:
   tests/peers --cases web --brokers dallal             HTTP and WebSocket
   tests/peers --cases unix --brokers dallal,redis      Unix sockets beside TCP
   tests/peers --cases TLS --brokers dallal,nats,mosquitto
+  tests/peers --cases store --brokers dallal,nats,redis
   tests/peers --from docs/benchmarks/results.jsonl     the document again, without measuring
 
 Exit codes:

@@ -1,7 +1,7 @@
 //! What we ask of ourselves, and whether it was reached.
 
 use crate::case::Group;
-use crate::cases::{CASES, SINGLE_TOPIC};
+use crate::cases::{ALL_KEPT, CASES, NOTHING_KEPT, SINGLE_TOPIC};
 use crate::figure::{Better, Figure};
 use crate::number::{counted, times};
 use crate::peer::{MOSQUITTO, OURS, REDIS, RELAY, RUMQTTD};
@@ -53,7 +53,9 @@ const fn bar(case: &'static str, figure: Figure, than: Than, factor: f64) -> Bar
 const MAX_BYTES_PER_CONNECTION: f64 = 14_000.0;
 const MAX_BYTES_PER_TLS_CONNECTION: f64 = 21_000.0;
 
-const BARS: [Bar; 41] = [
+const MIN_KEPT_PER_SECOND: f64 = 3_000_000.0;
+
+const BARS: [Bar; 54] = [
     bar("1x1 16 B", Figure::Delivered, Than::Nats, 8.0),
     bar("1x1 128 B", Figure::Delivered, Than::Nats, 5.0),
     bar("1x1 1 KiB", Figure::Delivered, Than::Nats, 2.5),
@@ -134,6 +136,34 @@ const BARS: [Bar; 41] = [
         Figure::PerConnection,
         Than::Itself,
         MAX_BYTES_PER_TLS_CONNECTION,
+    ),
+    bar("store: os window 1024", Figure::Acked, Than::Nats, 10.0),
+    bar("store: os window 1024", Figure::Acked, Than::Redis, 7.0),
+    bar("store: disk window 1", Figure::Acked, Than::Nats, 1.3),
+    bar("store: disk window 1", Figure::Acked, Than::Redis, 1.3),
+    bar("store: disk 16x0 window 1", Figure::Acked, Than::Nats, 5.0),
+    bar("store: disk 16x0 window 1", Figure::Acked, Than::Redis, 1.3),
+    bar("store: disk 64x0 window 1", Figure::Acked, Than::Nats, 5.0),
+    bar("store: disk 64x0 window 1", Figure::Acked, Than::Redis, 1.3),
+    bar("store: disk window 1024", Figure::Acked, Than::Nats, 80.0),
+    bar("store: disk window 1024", Figure::Acked, Than::Redis, 5.0),
+    bar(
+        "store: 10,000 topics, 20 kept",
+        Figure::Acked,
+        Than::OursIn(ALL_KEPT),
+        0.9,
+    ),
+    bar(
+        "store: 1x1 kept",
+        Figure::Delivered,
+        Than::OursIn(NOTHING_KEPT),
+        0.5,
+    ),
+    bar(
+        "store: 1x1 kept",
+        Figure::Delivered,
+        Than::Itself,
+        MIN_KEPT_PER_SECOND,
     ),
 ];
 

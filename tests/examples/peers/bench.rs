@@ -162,7 +162,7 @@ impl Drop for Running {
 /// What counts of all that `client bench` tells.
 fn told_figures(load: Load, told: &Value) -> [(Figure, Option<f64>); 10] {
     let times = match load {
-        Load::Receipts => &told["ack_after"],
+        Load::Receipts | Load::Kept => &told["ack_after"],
         Load::RoundTrips => &told["round_trip"],
         Load::Latency => &told["from_schedule"],
         Load::LatencyToAll => &told["to_all"],
@@ -183,12 +183,13 @@ fn told_figures(load: Load, told: &Value) -> [(Figure, Option<f64>); 10] {
     ]
 }
 
-/// How many messages the broker delivered; `None` if it was not there to deliver any.
+/// How many messages the broker delivered, or kept where that is all it does; `None` if it was there for neither.
 fn messages(load: Load, told: &Value) -> Option<f64> {
     let messages = match load {
         Load::Throughput | Load::Receipts | Load::Latency | Load::LatencyToAll => {
             told["delivered"].as_f64()
         }
+        Load::Kept => told["acked"].as_f64(),
         // A question and an answer.
         Load::RoundTrips => told["round_trips"].as_f64().map(|trips| 2.0 * trips),
         Load::Idle => None,
@@ -231,6 +232,14 @@ mod tests {
         let told = json!({"round_trips": 5, "delivered": 0});
         assert_eq!(messages(Load::RoundTrips, &told), Some(10.0));
         assert_eq!(messages(Load::Throughput, &told), None);
+    }
+
+    #[test]
+    fn what_is_kept_counts_though_nothing_is_delivered() {
+        let told = json!({"acked": 7, "delivered": 0, "ack_after": {"p50_us": 2.0}});
+        assert_eq!(messages(Load::Kept, &told), Some(7.0));
+        let figures = by_key(told_figures(Load::Kept, &told).into_iter());
+        assert_eq!(figures.get("p50_ns"), Some(&2000.0));
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub(crate) enum Group {
     Tls,
     TlsReceipts,
     TlsIdle,
+    Os,
+    Disk,
+    Limit,
+    KeptThroughput,
 }
 
 /// What is spoken with the brokers of a case.
@@ -42,6 +46,14 @@ pub(crate) enum Wire {
     Unix,
     /// The protocol that each is known for, inside of TLS.
     Tls,
+    /// The protocol that each is known for, with brokers that keep all messages; they acknowledge what the system has.
+    Os,
+    /// The same, and they acknowledge what is durable.
+    Disk,
+    /// As [`Wire::Os`], but of each topic only the newest twenty messages are kept.
+    Twenty,
+    /// As [`Wire::Os`], with our own broker alone.
+    KeptLines,
 }
 
 /// What the figures of a table are shown as multiples of.
@@ -61,6 +73,8 @@ pub(crate) enum Reference {
 pub(crate) enum Load {
     Throughput,
     Receipts,
+    /// Receipts alone, for messages that no subscriber gets.
+    Kept,
     RoundTrips,
     Latency,
     /// Until the last subscriber has a message.
@@ -87,7 +101,7 @@ impl Load {
     pub(crate) fn figures(self) -> &'static [Figure] {
         match self {
             Self::Throughput => &[Figure::Delivered, Figure::Cpu, Figure::Peak],
-            Self::Receipts => &[
+            Self::Receipts | Self::Kept => &[
                 Figure::Acked,
                 Figure::P50,
                 Figure::P99,
@@ -111,6 +125,13 @@ impl Load {
                 Figure::Peak,
             ],
         }
+    }
+}
+
+impl Wire {
+    /// Whether messages are kept on the disk.
+    pub(crate) fn is_stored(self) -> bool {
+        matches!(self, Self::Os | Self::Disk | Self::Twenty | Self::KeptLines)
     }
 }
 
@@ -144,7 +165,7 @@ impl Case {
     /// All that `client bench` is told, but where the broker is.
     pub(crate) fn bench_arguments(&self, lengths: Lengths) -> Vec<String> {
         let times = match self.load {
-            Load::Throughput | Load::Receipts | Load::RoundTrips => {
+            Load::Throughput | Load::Receipts | Load::Kept | Load::RoundTrips => {
                 format!("--duration {}", lengths.seconds)
             }
             Load::Latency | Load::LatencyToAll => {
@@ -160,7 +181,7 @@ impl Case {
     /// How long a run takes about, without the start and the end of the broker.
     pub(crate) fn seconds(&self, lengths: Lengths) -> f64 {
         match self.load {
-            Load::Throughput | Load::Receipts | Load::RoundTrips => lengths.seconds,
+            Load::Throughput | Load::Receipts | Load::Kept | Load::RoundTrips => lengths.seconds,
             Load::Latency | Load::LatencyToAll => lengths.latency() + lengths.warmup(),
             Load::Idle => lengths.hold() + f64::from(self.place) / 2500.0,
         }
@@ -174,6 +195,7 @@ impl Case {
             Load::Idle => u64::from(self.place) + OTHERS,
             Load::Throughput
             | Load::Receipts
+            | Load::Kept
             | Load::RoundTrips
             | Load::Latency
             | Load::LatencyToAll => 1000 + OTHERS,

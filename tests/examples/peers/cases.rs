@@ -8,7 +8,11 @@ pub(crate) const SINGLE_TOPIC: &str = "1x1 128 B";
 const LINES: &str = "web: lines 1x1000";
 const LINES_IDLE: &str = "web: idle 1,000 lines";
 
-pub(crate) const CASES: [Case; 54] = [
+/// What cases of the store are compared with.
+pub(crate) const ALL_KEPT: &str = "store: 10,000 topics, all kept";
+pub(crate) const NOTHING_KEPT: &str = "store: 1x1 nothing kept";
+
+pub(crate) const CASES: [Case; 65] = [
     case(
         Group::Payload,
         Load::Throughput,
@@ -379,10 +383,98 @@ pub(crate) const CASES: [Case; 54] = [
         "--idle 1000",
     )
     .over(Wire::Tls),
+    case(
+        Group::Os,
+        Load::Kept,
+        "store: os window 1",
+        1,
+        "--subs 0 --window 1",
+    )
+    .over(Wire::Os),
+    case(
+        Group::Os,
+        Load::Kept,
+        "store: os window 1024",
+        1024,
+        "--subs 0 --window 1024",
+    )
+    .over(Wire::Os),
+    case(
+        Group::Os,
+        Load::Kept,
+        "store: os window 1024, asked for",
+        1024,
+        "--subs 0 --window 1024 --ack os",
+    )
+    .over(Wire::KeptLines),
+    case(
+        Group::Disk,
+        Load::Kept,
+        "store: disk window 1",
+        1,
+        "--subs 0 --window 1",
+    )
+    .over(Wire::Disk),
+    case(
+        Group::Disk,
+        Load::Kept,
+        "store: disk 16x0 window 1",
+        16,
+        "--pubs 16 --subs 0 --window 1",
+    )
+    .over(Wire::Disk),
+    case(
+        Group::Disk,
+        Load::Kept,
+        "store: disk 64x0 window 1",
+        64,
+        "--pubs 64 --subs 0 --window 1",
+    )
+    .over(Wire::Disk),
+    case(
+        Group::Disk,
+        Load::Kept,
+        "store: disk window 1024",
+        1024,
+        "--subs 0 --window 1024",
+    )
+    .over(Wire::Disk),
+    case(
+        Group::Limit,
+        Load::Kept,
+        "store: 10,000 topics, 20 kept",
+        20,
+        "--subs 0 --topics 10000 --window 1024",
+    )
+    .over(Wire::Twenty),
+    case(
+        Group::Limit,
+        Load::Kept,
+        ALL_KEPT,
+        10_000,
+        "--subs 0 --topics 10000 --window 1024",
+    )
+    .over(Wire::KeptLines),
+    case(
+        Group::KeptThroughput,
+        Load::Throughput,
+        NOTHING_KEPT,
+        1,
+        "--size 128",
+    )
+    .over(Wire::Lines),
+    case(
+        Group::KeptThroughput,
+        Load::Throughput,
+        "store: 1x1 kept",
+        1,
+        "--size 128",
+    )
+    .over(Wire::KeptLines),
 ];
 
 impl Group {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Payload,
         Self::FanOut,
         Self::Many,
@@ -399,6 +491,10 @@ impl Group {
         Self::Tls,
         Self::TlsReceipts,
         Self::TlsIdle,
+        Self::Os,
+        Self::Disk,
+        Self::Limit,
+        Self::KeptThroughput,
     ];
 
     pub(crate) fn cases(self) -> impl Iterator<Item = &'static Case> {
@@ -416,10 +512,14 @@ impl Group {
             | Self::Idle
             | Self::Tls
             | Self::TlsReceipts
-            | Self::TlsIdle => Reference::Nats,
+            | Self::TlsIdle
+            | Self::Os
+            | Self::Disk
+            | Self::Limit => Reference::Nats,
             Self::Qos0 | Self::Qos1 => Reference::Mosquitto,
             Self::Web => Reference::OursIn(LINES),
             Self::WebIdle => Reference::OursIn(LINES_IDLE),
+            Self::KeptThroughput => Reference::OursIn(NOTHING_KEPT),
             Self::Unix | Self::UnixRoundTrips => Reference::OverTcp,
         }
     }

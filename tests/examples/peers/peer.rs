@@ -1,8 +1,8 @@
 //! The programs that are measured, and the settings they run with.
 //!
 //! Each gets what lets it carry most without giving up what it promises: nothing is written to
-//! disk, no client is dropped for what the load makes wait for it, and small messages are not held
-//! back in the kernel.
+//! disk unless that is what is compared, no client is dropped for what the load makes wait for it, and
+//! small messages are not held back in the kernel.
 
 use std::path::Path;
 
@@ -26,10 +26,25 @@ pub(crate) struct Peer {
     pub(crate) unix: Option<Besides>,
     /// What makes it speak TLS, where that is compared.
     pub(crate) tls: Option<Besides>,
+    /// What makes it keep messages, where that is compared.
+    pub(crate) store: Option<Store>,
 }
 
-/// What a program is told besides; `SOCKET`, `CERT` and `KEY` are filled in.
+/// What makes a broker keep messages.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Store {
+    /// It acknowledges what the system has.
+    pub(crate) os: Besides,
+    /// It acknowledges what is durable, if its publishers ask for that.
+    pub(crate) disk: Besides,
+    /// As `os`, with twenty messages of each topic at most, if its publishers ask for that.
+    pub(crate) twenty: Besides,
+    /// What `client bench` is told in these three.
+    bench: [&'static [&'static str]; 3],
+}
+
+/// What a program is told besides; `SOCKET`, `CERT`, `KEY` and `DATA` are filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Besides {
     Arguments(&'static str),
     /// At the end of `FILE`.
@@ -155,6 +170,40 @@ dynamic_filters = true
     note: "All numbers are those of the configuration that comes with it.",
 };
 
+/// A publisher gets the level `os` if it does not ask, and asks for `disk` in each message.
+const OUR_STORE: Store = Store {
+    os: Besides::Arguments("--data DATA --keep bench/#=all"),
+    disk: Besides::Arguments("--data DATA --keep bench/#=all"),
+    twenty: Besides::Arguments("--data DATA --keep bench/#=20"),
+    bench: [&[], &["--ack", "disk"], &[]],
+};
+
+/// `client bench` makes streams with these limits.
+const STREAMS: [&[&str]; 3] = [&["--keep", "all"], &["--keep", "all"], &["--keep", "20"]];
+
+const NATS_JETSTREAM: Besides = Besides::Settings("jetstream {\n  store_dir: \"DATA\"\n}\n");
+
+const NATS_STORE: Store = Store {
+    os: NATS_JETSTREAM,
+    disk: Besides::Settings("jetstream {\n  store_dir: \"DATA\"\n  sync_interval: always\n}\n"),
+    twenty: NATS_JETSTREAM,
+    bench: STREAMS,
+};
+
+/// The last of two lines with one name holds. It writes no second file meanwhile.
+const REDIS_EVERYSEC: Besides = Besides::Settings(
+    "dir \"DATA\"\nappendonly yes\nappendfsync everysec\nauto-aof-rewrite-percentage 0\n",
+);
+
+const REDIS_STORE: Store = Store {
+    os: REDIS_EVERYSEC,
+    disk: Besides::Settings(
+        "dir \"DATA\"\nappendonly yes\nappendfsync always\nauto-aof-rewrite-percentage 0\n",
+    ),
+    twenty: REDIS_EVERYSEC,
+    bench: STREAMS,
+};
+
 /// The scheme of the address, before `://`, for each broker of MQTT.
 const MQTT: &str = "mqtt";
 
@@ -172,6 +221,10 @@ pub(crate) const PEERS: [Peer; 7] = [
             Wire::Tcp,
             Wire::Unix,
             Wire::Tls,
+            Wire::Os,
+            Wire::Disk,
+            Wire::Twenty,
+            Wire::KeptLines,
         ],
         role: Role::Ours,
         program: Program::Broker,
@@ -180,12 +233,13 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings_in_mqtt: None,
         unix: Some(Besides::Arguments("--unix SOCKET")),
         tls: Some(Besides::Arguments("--tls-cert CERT --tls-key KEY")),
+        store: Some(OUR_STORE),
     },
     Peer {
         name: NATS[0],
         what: "nats-server from PyPI",
         scheme: "nats",
-        wires: &[Wire::Own, Wire::Tls],
+        wires: &[Wire::Own, Wire::Tls, Wire::Os, Wire::Disk, Wire::Twenty],
         role: Role::Rival,
         program: Program::Named,
         arguments: "-c FILE",
@@ -193,6 +247,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings_in_mqtt: None,
         unix: None,
         tls: Some(Besides::Settings(NATS_TLS)),
+        store: Some(NATS_STORE),
     },
     Peer {
         name: NATS[1],
@@ -206,12 +261,20 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings_in_mqtt: None,
         unix: None,
         tls: None,
+        store: None,
     },
     Peer {
         name: REDIS,
         what: "redis-server as Debian packages it",
         scheme: "redis",
-        wires: &[Wire::Own, Wire::Tcp, Wire::Unix],
+        wires: &[
+            Wire::Own,
+            Wire::Tcp,
+            Wire::Unix,
+            Wire::Os,
+            Wire::Disk,
+            Wire::Twenty,
+        ],
         role: Role::Rival,
         program: Program::Installed("redis-server"),
         arguments: "FILE",
@@ -219,6 +282,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings_in_mqtt: None,
         unix: Some(Besides::Settings("unixsocket SOCKET\n")),
         tls: None,
+        store: Some(REDIS_STORE),
     },
     Peer {
         name: MOSQUITTO,
@@ -232,6 +296,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings_in_mqtt: Some(MOSQUITTO_IN_MQTT),
         unix: None,
         tls: Some(Besides::Settings("certfile CERT\nkeyfile KEY\n")),
+        store: None,
     },
     Peer {
         name: RUMQTTD,
@@ -245,6 +310,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings_in_mqtt: None,
         unix: None,
         tls: None,
+        store: None,
     },
     Peer {
         name: RELAY,
@@ -258,6 +324,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings_in_mqtt: None,
         unix: None,
         tls: None,
+        store: None,
     },
 ];
 
@@ -283,6 +350,9 @@ impl Peer {
         match case.wire {
             Wire::Tcp | Wire::Unix => self.unix,
             Wire::Tls => self.tls,
+            Wire::Os | Wire::KeptLines => self.store.map(|store| store.os),
+            Wire::Disk => self.store.map(|store| store.disk),
+            Wire::Twenty => self.store.map(|store| store.twenty),
             Wire::Own | Wire::Mqtt | Wire::Lines | Wire::WebSocket | Wire::Events => None,
         }
     }
@@ -296,6 +366,7 @@ impl Peer {
     ) -> (String, &'static [&'static str]) {
         let scheme = match case.wire {
             Wire::Own | Wire::Lines | Wire::Tcp | Wire::Unix => self.scheme,
+            Wire::Os | Wire::Disk | Wire::Twenty | Wire::KeptLines => self.scheme,
             Wire::Mqtt => MQTT,
             Wire::WebSocket => "ws",
             Wire::Events => "http",
@@ -310,8 +381,11 @@ impl Peer {
             (Wire::Unix, _) => format!("{scheme}+unix:{}", socket.display()),
             _ => format!("{scheme}://127.0.0.1:{port}"),
         };
-        let flags: &[&str] = match scheme {
-            MQTT | "mqtts" => &["--mqtt", "3.1.1"],
+        let flags: &[&str] = match (case.wire, self.store) {
+            (Wire::Os, Some(store)) => store.bench[0],
+            (Wire::Disk, Some(store)) => store.bench[1],
+            (Wire::Twenty, Some(store)) => store.bench[2],
+            _ if matches!(scheme, MQTT | "mqtts") => &["--mqtt", "3.1.1"],
             _ => &[],
         };
         (address, flags)
@@ -347,12 +421,27 @@ mod tests {
     }
 
     #[test]
-    fn those_with_unix_sockets_or_tls_are_told_of_it() {
-        let is_one = |case: &&Case| matches!(case.wire, Wire::Unix | Wire::Tls);
+    fn those_with_unix_sockets_or_tls_or_a_store_are_told_of_it() {
+        let is_one =
+            |case: &&Case| matches!(case.wire, Wire::Unix | Wire::Tls) || case.wire.is_stored();
         for case in CASES.iter().filter(is_one) {
             let mut told = PEERS.iter().filter(|peer| peer.takes_part(case));
-            assert!(told.clone().count() > 1);
+            assert!(told.clone().count() > 1 || case.wire == Wire::KeptLines);
             assert!(told.all(|peer| peer.besides(case).is_some()));
         }
+    }
+
+    #[test]
+    fn what_a_publisher_asks_for_is_that_of_the_case() {
+        let flags = |peer: &str, case: &str| {
+            let peer = find(peer).expect("a broker");
+            let case = Case::find(case).expect("a case");
+            peer.address(case, 9, Path::new("/a")).1.join(" ")
+        };
+        assert_eq!(flags(OURS, "store: disk window 1"), "--ack disk");
+        assert_eq!(flags(OURS, "store: 1x1 kept"), "");
+        assert_eq!(flags(REDIS, "store: disk window 1"), "--keep all");
+        assert_eq!(flags(NATS[0], "store: 10,000 topics, 20 kept"), "--keep 20");
+        assert_eq!(flags(MOSQUITTO, "1x1 16 B"), "--mqtt 3.1.1");
     }
 }

@@ -38,7 +38,11 @@ pub(crate) fn file(group: Group) -> Option<&'static str> {
         | Group::UnixRoundTrips
         | Group::Tls
         | Group::TlsReceipts
-        | Group::TlsIdle => None,
+        | Group::TlsIdle
+        | Group::Os
+        | Group::Disk
+        | Group::Limit
+        | Group::KeptThroughput => None,
     }
 }
 
@@ -102,7 +106,11 @@ fn plot(group: Group, results: &Results) -> Option<Plot> {
         | Group::UnixRoundTrips
         | Group::Tls
         | Group::TlsReceipts
-        | Group::TlsIdle => return None,
+        | Group::TlsIdle
+        | Group::Os
+        | Group::Disk
+        | Group::Limit
+        | Group::KeptThroughput => return None,
     };
     (!plot.lines.is_empty()).then_some(plot)
 }

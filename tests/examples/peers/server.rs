@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FsWord, statfs};
 use tempfile::TempDir;
 use tests::certificates::{Authority, Wanted};
 
@@ -24,6 +25,15 @@ const ATTEMPTS: usize = 3;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where files of some size are that outlive a restart of the machine, by the standard of file systems.
+const ON_DISK: &str = "/var/tmp";
+
+/// What the kernel calls a file system in memory.
+const TMPFS: FsWord = 0x0102_1994;
+
+/// The folder in that of a broker for what it keeps.
+const DATA: &str = "data";
 
 /// The end of a broker's output, of this length, tells why it ended.
 const SHOWN_CHARACTERS: usize = 300;
@@ -68,7 +78,7 @@ impl Server {
 
     fn spawn(found: &Found, case: &Case) -> io::Result<Self> {
         let peer = found.peer;
-        let folder = tempfile::tempdir()?;
+        let folder = empty_folder(case)?;
         let path = folder.path();
         let port = free_port()?;
         // Some know from its name how it is written.
@@ -81,19 +91,22 @@ impl Server {
             None => {}
         }
         let port_text = port.to_string();
-        let [socket, cert, key] = ["socket", "cert.pem", "key.pem"].map(|name| path.join(name));
+        let names = ["socket", "cert.pem", "key.pem", DATA];
+        let [socket, cert, key, data] = names.map(|name| path.join(name));
         let authority = (case.wire == Wire::Tls).then(Authority::new);
         if let Some(authority) = &authority {
             let files = authority.sign("broker", &Wanted::HERE);
             fs::copy(files.cert, &cert)?;
             fs::copy(files.key, &key)?;
         }
-        let [at, cert_at, key_at] = [&socket, &cert, &key].map(|path| path.display().to_string());
+        let paths = [&socket, &cert, &key, &data];
+        let [at, cert_at, key_at, data_at] = paths.map(|path| path.display().to_string());
         let words = [
             ("PORT", &*port_text),
             ("SOCKET", &at),
             ("CERT", &cert_at),
             ("KEY", &key_at),
+            ("DATA", &data_at),
         ];
         let text = words
             .iter()
@@ -102,7 +115,7 @@ impl Server {
         if runs_as_nobody(peer) {
             let (user, group) = nobody();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-            let own = [path, &*cert, &*key]
+            let own = [path, &*cert, &*key, &*data]
                 .into_iter()
                 .filter(|path| path.exists());
             for path in own {
@@ -179,6 +192,20 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The folder of a broker. What is kept is on a disk, which a folder for temporary files may not be.
+fn empty_folder(case: &Case) -> io::Result<TempDir> {
+    if !case.wire.is_stored() {
+        return tempfile::tempdir();
+    }
+    if statfs(ON_DISK)?.f_type == TMPFS {
+        let why = format!("{ON_DISK} is in memory, and the store is measured on a disk");
+        return Err(io::Error::other(why));
+    }
+    let folder = tempfile::tempdir_in(ON_DISK)?;
+    fs::create_dir(folder.path().join(DATA))?;
+    Ok(folder)
 }
 
 /// The Unix socket of a broker with this folder.

@@ -7,7 +7,7 @@ mod text;
 use crate::case::Lengths;
 use crate::cases::CASES;
 use crate::number::plural;
-use crate::peer::{Besides, PEERS, Peer, Role, Settings};
+use crate::peer::{Besides, PEERS, Peer, Role, Settings, Store};
 use crate::results::{About, Results};
 use crate::table::Table;
 
@@ -97,6 +97,7 @@ fn settings() -> String {
         for (what, besides) in [("Unix sockets are", peer.unix), ("TLS is", peer.tls)] {
             out.push_str(&besides.map_or_else(String::new, |it| call_besides(what, it)));
         }
+        out.push_str(&peer.store.map_or_else(String::new, call_with_store));
     }
     out.push_str(LIMITS);
     out
@@ -124,6 +125,17 @@ fn call_besides(what: &str, besides: Besides) -> String {
         true => format!("\nWhere {what} compared, also this{place}.\n\n```\n{more}\n```\n"),
         false => format!("\nWhere {what} compared, also `{more}`{place}.\n"),
     }
+}
+
+/// The same for the store, where that is not the same each time.
+fn call_with_store(store: Store) -> String {
+    let more = [
+        ("the store at `disk` is", store.disk),
+        ("limits of the store are", store.twenty),
+    ];
+    let more = more.into_iter().filter(|(_, it)| *it != store.os);
+    let all = [("the store is", store.os)].into_iter().chain(more);
+    all.map(|(what, it)| call_besides(what, it)).collect()
 }
 
 /// A time without the digits that calculation leaves behind.

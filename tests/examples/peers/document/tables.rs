@@ -13,7 +13,8 @@ use super::text::introduction;
 pub(super) fn groups(results: &Results) -> String {
     let mut out = "## Results\n\n\
          Medians over the rounds, with the least and the most in parentheses. `x` behind them is the ratio to N, with \
-         MQTT that to mosquitto, on the web that to plain lines, and with Unix sockets that to the same broker over TCP.\n"
+         MQTT that to mosquitto, on the web that to plain lines, with Unix sockets that to the same broker over TCP, and of what \
+         subscribers get of kept messages that to what they get if nothing is kept.\n"
         .to_owned();
     for group in Group::ALL {
         let table = group_table(group, results);

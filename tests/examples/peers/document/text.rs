@@ -37,6 +37,11 @@ pub(super) const METHOD: &str = "\
   `tests/peers --cases unix --brokers dallal,redis`.
 - **TLS** is compared with the brokers that speak it from the first byte on, each with its own choice of version and suite:
   `tests/peers --cases TLS --brokers dallal,nats,mosquitto`. The load decrypts for all subscribers on the same processors.
+- **The store** is compared with streams of NATS (JetStream, in files) and of Redis (`XADD`, with the append-only file):
+  `tests/peers --cases store --brokers dallal,nats,redis`. All messages of NATS are in one stream, whose subjects are the topics; in Redis
+  each topic is a stream. A publisher has no more unacknowledged messages than its window, and no client reads meanwhile. Receipts
+  are counted: `PUBACK`, which says the level if that was asked for, the answer of JetStream with the number in the stream, the number that `XADD` answers. The folder of
+  each is new, below `/var/tmp`, which has to be on a disk. The load makes the streams before a run and removes them after it.
 - **Faults**: every message is numbered, and those that are lost, doubled or out of order are counted, over all rounds.
 ";
 
@@ -51,6 +56,34 @@ pub(super) const LIMITS: &str = "
 All brokers have the same limit of open files, 65,536 where the system allows that. If root runs this, foreign programs run
 as the user `nobody`.
 ";
+
+const TLS_IDLE: (&str, &str) = (
+    "Idle connections with TLS",
+    "The same as without TLS: they connect, subscribe and wait, and one message at a time goes to all of them.",
+);
+
+const OS: (&str, &str) = (
+    "The store: receipts of what the system has",
+    "One publisher, no subscriber. What has a receipt outlives the end of the process. When it is made durable is as each broker does it \
+     by default, or nearest to that: here within 100 ms, in Redis each second (`appendfsync everysec`), in NATS every two minutes. In the last case each message asks for it (`@ack=os`), so its receipt says it.",
+);
+
+const DISK: (&str, &str) = (
+    "The store: receipts of what is durable",
+    "Publishers, no subscriber. What has a receipt outlives a power cut: here `@ack=disk`, in NATS `sync_interval: always`, in Redis \
+     `appendfsync always`. With 16x0 and 64x0, 16 and 64 publishers have one message each on its way.",
+);
+
+const LIMIT: (&str, &str) = (
+    "The store: a limit for each topic",
+    "One publisher takes the next of 10,000 topics for each message, and the newest 20 of each stay: here `--keep FILTER=20`, in NATS \
+     `max_msgs_per_subject`, in Redis `MAXLEN 20` of each `XADD`, which is exact. Beside it, this broker alone without a limit.",
+);
+
+const KEPT_THROUGHPUT: (&str, &str) = (
+    "The store: what subscribers get",
+    "This broker alone: one publisher without a window and one subscriber, while nothing is kept, and while all is.",
+);
 
 /// The title of a group, and what its cases have in common.
 pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
@@ -124,9 +157,10 @@ pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
             "What a publisher waits for with TLS",
             "One message at a time to all of these subscribers: how long it takes until the publisher has its receipt.",
         ),
-        Group::TlsIdle => (
-            "Idle connections with TLS",
-            "The same as without TLS: they connect, subscribe and wait, and one message at a time goes to all of them.",
-        ),
+        Group::TlsIdle => TLS_IDLE,
+        Group::Os => OS,
+        Group::Disk => DISK,
+        Group::Limit => LIMIT,
+        Group::KeptThroughput => KEPT_THROUGHPUT,
     }
 }

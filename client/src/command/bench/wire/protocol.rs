@@ -41,7 +41,7 @@ impl PublishOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     All,
-    /// So many of the newest.
+    /// At most this many; a new one takes the place of the oldest.
     Newest(u32),
 }
 
