@@ -1,7 +1,6 @@
 //! The flags that ask for what topics keep of the past.
 
-use client::{Filter, PastQuery, PastStart};
-use jiff::Timestamp;
+use client::{BadPast, Filter, PastQuery, PastStart};
 
 /// What of the past is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,17 +52,8 @@ impl PastFlags {
 }
 
 /// Parses the value of `--since`.
-fn since(text: &str) -> Result<PastStart, String> {
-    if let Ok(start) = PastStart::since(text.as_bytes()) {
-        return Ok(start);
-    }
-    let time = text.parse::<Timestamp>().ok();
-    let time_ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    time_ms.map(PastStart::At).ok_or_else(|| {
-        "give a position such as k3f9.2:1042, a time ago such as 10m, 2h or 7d, a time such as \
-         2026-11-30T10:00:00Z, @ and seconds since 1970, start or now"
-            .to_owned()
-    })
+fn since(text: &str) -> Result<PastStart, BadPast> {
+    PastStart::since(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -88,7 +78,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused_with_what_to_write() {
         for text in ["", "10", "yesterday", "1960-01-01T00:00:00Z", "k3f9.2"] {
-            let why = since(text).expect_err(text);
+            let why = since(text).expect_err(text).to_string();
             assert!(why.contains("10m"), "{why}");
         }
     }

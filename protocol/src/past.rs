@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use crate::attributes::{Attributes, EACH, INCOMPLETE, LAST, OLDEST, SINCE, UNTIL};
 use crate::limits::PAST_MESSAGES;
 use crate::position::Position;
@@ -72,7 +74,7 @@ impl PastQuery {
             PastStart::Each(count) => (EACH, count.to_string()),
             PastStart::After(position) => (SINCE, position.to_string()),
             PastStart::Ago(seconds) => (SINCE, format!("{seconds}s")),
-            PastStart::At(time_ms) => (SINCE, format!("@{}", time_ms / 1000)),
+            PastStart::At(time_ms) => (SINCE, time(time_ms)),
             PastStart::All => (SINCE, "start".to_owned()),
             PastStart::Now => (SINCE, "now".to_owned()),
         };
@@ -144,6 +146,12 @@ fn since(value: &[u8]) -> Result<PastStart, BadPast> {
     if let Ok(position) = Position::parse(value) {
         return Ok(PastStart::After(position));
     }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        let time_ms = time.as_millisecond();
+        return u64::try_from(time_ms)
+            .map(PastStart::At)
+            .map_err(|_| BadPast::Since);
+    }
     // A unit is one letter, so that anyone can type it.
     let (number, unit) =
         text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
@@ -156,6 +164,16 @@ fn since(value: &[u8]) -> Result<PastStart, BadPast> {
     };
     let number: u64 = number.parse().map_err(|_| BadPast::Since)?;
     Ok(PastStart::Ago(number.saturating_mul(seconds)))
+}
+
+/// A time as the value of `since`: whole seconds as brokers of all versions take them.
+fn time(time_ms: u64) -> String {
+    let time = i64::try_from(time_ms).ok();
+    let time = time.and_then(|time_ms| Timestamp::from_millisecond(time_ms).ok());
+    match time {
+        Some(time) if !time_ms.is_multiple_of(1000) => time.to_string(),
+        _ => format!("@{}", time_ms / 1000),
+    }
 }
 
 /// Why an attribute about the past is malformed. `Display` says what to do about it.
@@ -178,8 +196,8 @@ impl fmt::Display for BadPast {
         match self {
             Self::Count(key) => write!(f, "`{key}` is a number of messages, 1 to {PAST_MESSAGES}"),
             Self::Since => f.write_str(
-                "`since` is a position such as k3f9.2:1042, a time ago such as 10m, 2h or 7d, @ and seconds since 1970, \
-                 start or now",
+                "`since` is a position such as k3f9.2:1042, a time ago such as 10m, 2h or 7d, a time such as \
+                 2026-11-29T13:00:00Z, @ and seconds since 1970, start or now",
             ),
             Self::Until => f.write_str("`until` is now"),
             Self::NoStart => f.write_str("`until` comes with `last`, `each` or `since`"),
@@ -211,6 +229,10 @@ mod tests {
             ("since=2h", ago(7200)),
             ("since=7d", ago(604_800)),
             ("since=@1", PastStart::At(1000)),
+            ("since=1970-01-01T00:01:00Z", PastStart::At(60_000)),
+            ("since=1970-01-01T02:00:00+01:00", PastStart::At(3_600_000)),
+            ("since=1970-01-01t00:00:00.25z", PastStart::At(250)),
+            ("since=1970-01-01T00:00:01.0019Z", PastStart::At(1001)),
             ("since=start", PastStart::All),
             ("since=now", PastStart::Now),
         ] {
@@ -236,6 +258,10 @@ mod tests {
             ("since=10w", BadPast::Since),
             ("since=ä", BadPast::Since),
             ("since=@", BadPast::Since),
+            ("since=1960-01-01T00:00:00Z", BadPast::Since),
+            ("since=2026-11-29T13:00:00", BadPast::Since),
+            ("since=2026-11-29", BadPast::Since),
+            ("since=2026-02-30T00:00:00Z", BadPast::Since),
             ("until=later;last=1", BadPast::Until),
             ("until=now", BadPast::NoStart),
             ("last=1;each=1", BadPast::Several),

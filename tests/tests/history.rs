@@ -68,6 +68,8 @@ fn the_past_of_topics_that_keep_messages_is_read() {
         ("since=1h", "chat/b", &[all[1], all[3]][..]),
         ("since=@1", "chat/#", &all[..]),
         ("since=@9999999999", "chat/#", &[][..]),
+        ("since=2020-01-01T00:00:00+01:00", "chat/#", &all[..]),
+        ("since=2286-11-20T17:46:39.5Z", "chat/#", &[][..]),
         ("since=start", "news", &[][..]),
         ("since=start", "chat/c", &[][..]),
     ] {
@@ -117,6 +119,10 @@ fn what_is_asked_for_and_is_not_there_is_told() {
             "`each` is a number of messages, 1 to 100000",
         ),
         ("since=yesterday;until=now", "`since` is a position such as"),
+        (
+            "since=2026-11-29T13:00:00;until=now",
+            "`since` is a position such as",
+        ),
         (
             "last=1;each=1;until=now",
             "only one of `last`, `each` and `since`, once",
@@ -478,7 +484,7 @@ fn http_answers_with_the_past() {
         three.contains("\"3\"") && three.contains(".1:3\""),
         "{three}"
     );
-    let told = get("/topics/chat/a?since=start&poll=1&format=raw");
+    let told = get("/topics/chat/a?since=2020-01-01T00:00:00%2B01:00&poll=1&format=raw");
     assert!(
         told.contains("\r\n1\n\r\n") && told.contains("\r\n3\n\r\n"),
         "{told}"
