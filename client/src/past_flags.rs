@@ -1,17 +1,17 @@
 //! The flags that ask for what topics keep of the past.
 
-use client::{BadPast, Filter, PastQuery, PastStart};
+use client::{BadPast, Filter, PastStart};
 
 /// What of the past is asked for.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PastFlags {
     /// First the newest N kept; --each N: of each topic
     #[arg(long, value_name = "N", group = "beginning")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
     /// First the newest N kept messages of each topic
     #[arg(long, value_name = "N", group = "beginning", hide = true)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=MOST))]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     each: Option<u64>,
     /// First those since 10m, start, ...; --until-now
     #[arg(long, value_name = "X", group = "beginning", value_parser = since)]
@@ -20,9 +20,6 @@ pub(crate) struct PastFlags {
     #[arg(long, requires = "beginning", hide = true)]
     pub(crate) until_now: bool,
 }
-
-/// As many as a broker takes.
-const MOST: u64 = PastQuery::MOST;
 
 impl PastFlags {
     /// Where the past begins, if one is asked for.

@@ -17,5 +17,6 @@ pub const LINE_BYTES: usize = 64 * 1024 * 1024;
 /// The longest word that an `ERROR` repeats, in bytes; the rest is cut. A valid filter always fits.
 pub const ECHO_BYTES: usize = TOPIC_BYTES;
 
-/// Most messages of the past that a number asks for.
+/// Most messages of the past that a client may ask for by their number, unless a broker has another limit. A broker finds
+/// them in memory before it sends the first.
 pub const PAST_MESSAGES: u64 = 100_000;

@@ -5,7 +5,6 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::attributes::{Attributes, EACH, INCOMPLETE, LAST, OLDEST, SINCE, UNTIL};
-use crate::limits::PAST_MESSAGES;
 use crate::position::Position;
 
 /// Which messages of the past.
@@ -37,11 +36,16 @@ pub struct PastQuery {
 }
 
 impl PastQuery {
-    /// Maximum number of messages that can be asked for.
-    pub const MOST: u64 = PAST_MESSAGES;
-
-    /// Reads the attributes of a SUBSCRIBE; none if it does not ask for the past.
-    pub fn of(attributes: &Attributes<'_>) -> Result<Option<Self>, BadPast> {
+    /// Reads the attributes of a SUBSCRIBE; none if it does not ask for the past. `most` is the maximum number of
+    /// messages that can be asked for.
+    pub fn of(attributes: &Attributes<'_>, most: u64) -> Result<Option<Self>, BadPast> {
+        let count = |key, value: &[u8]| {
+            let text = str::from_utf8(value).ok();
+            let count = text.and_then(|text| text.parse().ok());
+            count
+                .filter(|count| (1..=most).contains(count))
+                .ok_or(BadPast::Count { key, most })
+        };
         let mut starts = Vec::new();
         for (key, value) in attributes.iter() {
             let value = value.unwrap_or_default();
@@ -124,14 +128,6 @@ impl Incomplete {
     }
 }
 
-fn count(key: &'static str, value: &[u8]) -> Result<u64, BadPast> {
-    let text = str::from_utf8(value).ok();
-    let count = text.and_then(|text| text.parse().ok());
-    count
-        .filter(|count| (1..=PAST_MESSAGES).contains(count))
-        .ok_or(BadPast::Count(key))
-}
-
 fn since(value: &[u8]) -> Result<PastStart, BadPast> {
     let text = str::from_utf8(value).map_err(|_| BadPast::Since)?;
     match text {
@@ -179,8 +175,13 @@ fn time(time_ms: u64) -> String {
 /// Why an attribute about the past is malformed. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPast {
-    /// This key has no number above zero.
-    Count(&'static str),
+    /// This key has no number from 1 to the maximum.
+    Count {
+        /// The key.
+        key: &'static str,
+        /// The maximum.
+        most: u64,
+    },
     /// The beginning is none.
     Since,
     /// The end is none.
@@ -194,7 +195,9 @@ pub enum BadPast {
 impl fmt::Display for BadPast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count(key) => write!(f, "`{key}` is a number of messages, 1 to {PAST_MESSAGES}"),
+            Self::Count { key, most } => {
+                write!(f, "`{key}` is a number of messages, 1 to {most}")
+            }
             Self::Since => f.write_str(
                 "`since` is a position such as k3f9.2:1042, a time ago such as 10m, 2h or 7d, a time such as \
                  2026-11-29T13:00:00Z, @ and seconds since 1970, start or now",
@@ -212,8 +215,13 @@ impl std::error::Error for BadPast {}
 mod tests {
     use super::*;
 
+    const MOST: u64 = 20;
+
     fn asked(word: &str) -> Result<Option<PastQuery>, BadPast> {
-        PastQuery::of(&Attributes::parse(word.as_bytes()).expect("attributes"))
+        PastQuery::of(
+            &Attributes::parse(word.as_bytes()).expect("attributes"),
+            MOST,
+        )
     }
 
     #[test]
@@ -240,7 +248,7 @@ mod tests {
                 let query = PastQuery { start, until_now };
                 let word = format!("{word}{}", if until_now { ";until=now" } else { "" });
                 assert_eq!(asked(&word), Ok(Some(query)));
-                assert_eq!(PastQuery::of(&query.attributes()), Ok(Some(query)));
+                assert_eq!(PastQuery::of(&query.attributes(), MOST), Ok(Some(query)));
             }
         }
         assert_eq!(asked("slow=latest"), Ok(None));
@@ -248,11 +256,13 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_in_words() {
+        let bad_count = |key| BadPast::Count { key, most: MOST };
         for (word, why) in [
-            ("last=0", BadPast::Count(LAST)),
-            ("last", BadPast::Count(LAST)),
-            ("last=100001", BadPast::Count(LAST)),
-            ("each=-1", BadPast::Count(EACH)),
+            ("last=0", bad_count(LAST)),
+            ("last", bad_count(LAST)),
+            ("last=21", bad_count(LAST)),
+            ("each=-1", bad_count(EACH)),
+            ("each=21", bad_count(EACH)),
             ("since=", BadPast::Since),
             ("since=10", BadPast::Since),
             ("since=10w", BadPast::Since),

@@ -1,5 +1,6 @@
 //! Promises of `docs/storage.md` about the past: what topics keep, and how it is read.
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -450,6 +451,43 @@ fn the_past_is_read_by_those_who_may_subscribe() {
     assert_eq!(narrowed, expected);
     client.send("@since=start;until=now SUBSCRIBE secret/a");
     client.expect_prefix("ERROR ");
+}
+
+#[test]
+fn more_messages_than_history_max_are_not_asked_for_by_number() {
+    let folder = folder();
+    let file = folder.path().join("broker.toml");
+    let configure = |most| fs::write(&file, format!("history-max = {most}")).expect("a file");
+    configure(2);
+    let broker = TestBroker::with_args(&[
+        "--keep",
+        "a=9",
+        "--config",
+        file.to_str().expect("a path of text"),
+    ]);
+    let mut client = broker.connect();
+    publish(&mut client, &["PUBLISH a 1", "PUBLISH a 2", "PUBLISH a 3"]);
+    for key in ["last", "each"] {
+        let (lines, _) = past(&mut client, &format!("{key}=2"), "a");
+        assert_eq!(lines, ["2 MESSAGE a 2", "3 MESSAGE a 3"]);
+        client.send(format!("@{key}=3 SUBSCRIBE a")).expect(format!(
+            "ERROR bad-attribute subscribe:a `{key}` is a number of messages, 1 to 2"
+        ));
+    }
+    let mut http = broker.connect();
+    http.write(
+        "GET /topics/a?last=3&poll=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    );
+    let told = http.read_to_end();
+    assert!(told.starts_with("HTTP/1.1 400 "), "{told}");
+    assert!(told.contains("1 to 2"), "{told}");
+    // What is not asked for by number is not limited by it, and a reload changes it.
+    assert_eq!(past(&mut client, "since=start", "a").0.len(), 3);
+    configure(3);
+    broker.signal(Signal::HUP);
+    broker.wait_for_log("reload: applied");
+    let (lines, _) = past(&mut client, "last=3", "a");
+    assert_eq!(lines.len(), 3);
 }
 
 #[test]

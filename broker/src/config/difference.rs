@@ -154,6 +154,7 @@ impl Config {
                     .map_or_else(String::new, |bytes| bytes.to_string()),
             ),
             ("keep-topics", self.keep_topics.to_string()),
+            ("history-max", self.history_max.to_string()),
             ("ack", self.ack.to_string()),
             ("sync-interval", time(self.sync_interval)),
         ]

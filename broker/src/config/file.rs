@@ -66,7 +66,8 @@ pub(super) fn takes_bool(flag: &Arg) -> bool {
 /// Whether the values of a flag are numbers without a unit.
 pub(super) fn takes_number(flag: &Arg) -> bool {
     let kind = flag.get_value_parser().type_id();
-    kind == TypeId::of::<u16>() || kind == TypeId::of::<usize>()
+    let is = |number| kind == number;
+    is(TypeId::of::<u16>()) || is(TypeId::of::<u64>()) || is(TypeId::of::<usize>())
 }
 
 struct FileReader<'a> {

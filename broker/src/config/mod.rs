@@ -143,6 +143,8 @@ pub struct Config {
     pub keep_total: Option<u64>,
     /// Maximum topics that keep messages.
     pub keep_topics: usize,
+    /// Maximum messages that a client asks for by their number, with `last` or `each`.
+    pub history_max: u64,
     /// How often that is made durable.
     pub sync_interval: Duration,
 }
@@ -204,6 +206,7 @@ impl Default for Config {
             keep: Vec::new(),
             keep_total: None,
             keep_topics: 1_000_000,
+            history_max: limits.past_messages,
             sync_interval: Duration::from_millis(100),
         }
     }
@@ -434,6 +437,7 @@ impl Config {
             keep_alive: self.max_keep_alive,
             room_members: self.room_members,
             room_idle: self.room_idle,
+            past_messages: self.history_max,
         }
     }
 
@@ -601,6 +605,7 @@ mod tests {
             max_keep_alive: Duration::from_secs(12),
             room_members: 15,
             room_idle: Duration::from_secs(16),
+            history_max: 17,
             max_per_address: Some(14),
             ..Config::default()
         };
@@ -617,6 +622,7 @@ mod tests {
             keep_alive: Duration::from_secs(12),
             room_members: 15,
             room_idle: Duration::from_secs(16),
+            past_messages: 17,
             connections: 10,
             memory_bytes: 11,
             sessions: 12,

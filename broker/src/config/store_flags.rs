@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 use protocol::AckLevel;
+use protocol::limits::PAST_MESSAGES;
 
 use super::parsers::{List, ack_level, keep_rules};
 use crate::engine::history::rules::KeepRule;
@@ -37,6 +38,10 @@ pub(super) struct StoreFlags {
         value_name = "N"
     )]
     pub(super) keep_topics: usize,
+    /// Most messages that last= and each= ask for
+    #[arg(long, env = "BROKER_HISTORY_MAX", hide_env = true, hide_short_help = true, default_value_t = PAST_MESSAGES,
+          value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) history_max: u64,
     /// How safe what is kept is when its publisher is told so, os or disk
     #[arg(long, env = "BROKER_ACK", hide_env = true, hide_short_help = true, default_value = "os", value_name = "LEVEL",
           value_parser = ack_level)]

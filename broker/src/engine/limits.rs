@@ -46,6 +46,8 @@ pub(crate) struct Limits {
     /// Maximum members of a room in datagrams, and the silence after which one is forgotten.
     pub(crate) room_members: usize,
     pub(crate) room_idle: Duration,
+    /// Maximum messages of the past that a client asks for by their number.
+    pub(crate) past_messages: u64,
 }
 
 impl Default for Limits {
@@ -69,6 +71,7 @@ impl Default for Limits {
             keep_alive: Duration::ZERO,
             room_members: 1000,
             room_idle: Duration::from_secs(10 * 60),
+            past_messages: protocol::limits::PAST_MESSAGES,
         }
     }
 }

@@ -6,6 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use protocol::limits::PAST_MESSAGES;
 use protocol::{AckLevel, PastQuery, PastStart, Position, Reached, Reply, Request, StoreId};
 
 fuzz_target!(|input: &[u8]| {
@@ -36,7 +37,7 @@ fn check_request(line: &[u8]) {
     let Ok(Request::Subscribe { attributes, .. }) = Request::decode(line) else {
         return;
     };
-    match PastQuery::of(&attributes) {
+    match PastQuery::of(&attributes, PAST_MESSAGES) {
         Ok(None) => assert!(!attributes.contains("until")),
         Ok(Some(query)) => {
             assert_eq!(query.until_now, attributes.contains("until"));

@@ -59,7 +59,7 @@ impl HttpConversation<'_, '_> {
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
     ) -> Next {
-        let wanted = match Wanted::new(head, filter) {
+        let wanted = match Wanted::new(head, filter, self.client.limits().past_messages) {
             Ok(wanted) => wanted,
             Err(refused) => return self.refuse(Some(head), &refused),
         };
@@ -238,7 +238,7 @@ impl HttpConversation<'_, '_> {
 }
 
 impl Wanted {
-    fn new(head: &RequestHead, filter: &str) -> Result<Self, RequestRefusal> {
+    fn new(head: &RequestHead, filter: &str, most_past: u64) -> Result<Self, RequestRefusal> {
         let bad = |text: String| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
         let filter = wildcards(filter)?;
         Filter::parse(&filter).map_err(|why| bad(why.to_string()))?;
@@ -293,7 +293,7 @@ impl Wanted {
                 }
             }
         }
-        wanted.past = wanted.past(&asked).map_err(bad)?;
+        wanted.past = wanted.past(&asked, most_past).map_err(bad)?;
         if wanted.past.is_some() && wanted.slow.is_some() {
             let text = "nothing is dropped for a client that asks for the past; leave out slow";
             return Err(bad(text.to_owned()));
@@ -325,8 +325,8 @@ impl Wanted {
     }
 
     /// What of the past is asked for. A client that connects again goes on from the last position that it has received.
-    fn past(&mut self, asked: &Attributes<'_>) -> Result<Option<PastQuery>, String> {
-        let query = PastQuery::of(asked).map_err(|why| match why {
+    fn past(&mut self, asked: &Attributes<'_>, most: u64) -> Result<Option<PastQuery>, String> {
+        let query = PastQuery::of(asked, most).map_err(|why| match why {
             BadPast::NoStart => "poll comes with last, each or since".to_owned(),
             why => why.to_string(),
         })?;

@@ -19,7 +19,7 @@ impl LineConversation<'_, '_> {
             Ok(slow) => slow,
             Err(why) => return self.refuse_filters(filters, &why.to_string()),
         };
-        match PastQuery::of(attributes) {
+        match PastQuery::of(attributes, self.client.limits().past_messages) {
             Ok(None) => {}
             Ok(Some(_)) if slow.is_some() => {
                 let why =
