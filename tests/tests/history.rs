@@ -454,6 +454,39 @@ fn the_past_is_read_by_those_who_may_subscribe() {
 }
 
 #[test]
+fn all_topics_of_a_rule_keep_no_more_than_their_total() {
+    let folder = folder();
+    // A line such as `MESSAGE t/a 1` has 14 bytes.
+    let rules = ["--keep", "t/#=10,total=42B", "--keep", "u=all"];
+    let first = TestBroker::with_store(folder.path(), &rules);
+    let mut client = first.connect();
+    for line in [
+        "PUBLISH t/a 1",
+        "PUBLISH u 2",
+        "PUBLISH t/b 3",
+        "PUBLISH t/a 4",
+        "PUBLISH t/c 5",
+    ] {
+        publish(&mut client, &[line]);
+    }
+    let left = [
+        "2 MESSAGE u 2",
+        "3 MESSAGE t/b 3",
+        "4 MESSAGE t/a 4",
+        "5 MESSAGE t/c 5",
+    ];
+    assert_eq!(past(&mut client, "since=start", "#").0, left);
+    assert_eq!(first.stop_by(Signal::KILL).code, None);
+    // What was removed does not come back, and what comes now removes more.
+    let second = TestBroker::with_store(folder.path(), &rules);
+    let mut client = second.connect();
+    assert_eq!(past(&mut client, "since=start", "#").0, left);
+    publish(&mut client, &["PUBLISH t/a 6"]);
+    let (lines, _) = past(&mut client, "since=start", "t/#");
+    assert_eq!(lines, [&left[2..], &["6 MESSAGE t/a 6"]].concat());
+}
+
+#[test]
 fn more_messages_than_history_max_are_not_asked_for_by_number() {
     let folder = folder();
     let file = folder.path().join("broker.toml");

@@ -60,13 +60,7 @@ pub(super) fn keep_rules(text: &str) -> Result<List<KeepRule>, String> {
 }
 
 fn keep_rule(text: &str) -> Result<KeepRule, String> {
-    let (rest, ack) = match text.split_once(",ack=") {
-        Some((rest, level)) => (rest, Some(ack_level(level)?)),
-        None => (text, None),
-    };
-    let (filter, limits) = rest
-        .rsplit_once('=')
-        .ok_or_else(|| format!("{text} is no rule, such as chat/#=1000,7d,64MiB"))?;
+    let (filter, limits) = filter_and_limits(text)?;
     match Filter::parse(filter) {
         Ok(parsed) if parsed.group().is_none() => {}
         Ok(_) => return Err(format!("{filter}: what is kept is shared by all")),
@@ -79,16 +73,16 @@ fn keep_rule(text: &str) -> Result<KeepRule, String> {
             keeps: None,
         });
     }
-    let mut keeps = KeepLimits {
-        ack,
-        ..KeepLimits::default()
-    };
+    let mut keeps = KeepLimits::default();
     for limit in limits.split(',').filter(|limit| *limit != "all") {
         let is_set = if let Ok(count) = limit.parse() {
             keeps.count.replace(count).is_some()
-        } else if let Some(bytes) = limit.ends_with(['B', 'b']).then(|| limit.parse()) {
-            let bytes: ByteSize = bytes.map_err(|_| bad_limit(limit))?;
-            keeps.bytes.replace(bytes.as_u64()).is_some()
+        } else if let Some(level) = limit.strip_prefix("ack=") {
+            keeps.ack.replace(ack_level(level)?).is_some()
+        } else if let Some(bytes) = limit.strip_prefix("total=") {
+            keeps.total.replace(limit_bytes(bytes, limit)?).is_some()
+        } else if limit.ends_with(['B', 'b']) {
+            keeps.bytes.replace(limit_bytes(limit, limit)?).is_some()
         } else {
             let age = humantime::parse_duration(limit).map_err(|_| bad_limit(limit))?;
             keeps.age.replace(age).is_some()
@@ -101,9 +95,32 @@ fn keep_rule(text: &str) -> Result<KeepRule, String> {
     Ok(KeepRule { filter, keeps })
 }
 
+/// The filter of a rule and its limits. Some limits have a `=` of their own, and a filter may have one, too.
+fn filter_and_limits(text: &str) -> Result<(&str, &str), String> {
+    let mut end = text.len();
+    while let Some(at) = text[..end].rfind('=') {
+        let name = text[..at].rfind([',', '=']).map(|before| before + 1);
+        match name.map(|name| (name, &text[name..at])) {
+            Some((name, "ack" | "total")) if text.as_bytes()[name - 1] == b'=' => {
+                return Ok((&text[..name - 1], &text[name..]));
+            }
+            Some((name, "ack" | "total")) => end = name,
+            _ => return Ok((&text[..at], &text[at + 1..])),
+        }
+    }
+    Err(format!("{text} is no rule, such as chat/#=1000,7d,64MiB"))
+}
+
+fn limit_bytes(bytes: &str, limit: &str) -> Result<u64, String> {
+    let bytes: Option<ByteSize> = bytes.parse().ok();
+    bytes
+        .map(|bytes| bytes.as_u64())
+        .ok_or_else(|| bad_limit(limit))
+}
+
 fn bad_limit(limit: &str) -> String {
     format!(
-        "{limit:?} is no limit: write a number of messages, an age as 7d, bytes as 64MiB, or all"
+        "{limit:?} is no limit: write a number of messages, an age as 7d, bytes as 64MiB, total=10GiB, ack=disk, or all"
     )
 }
 
@@ -279,6 +296,51 @@ fn found_once(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_has_a_filter_and_limits_in_any_order() {
+        let all = KeepLimits::default();
+        let limits = |limits: &KeepLimits| KeepLimits {
+            count: Some(10),
+            total: Some(1024),
+            ack: Some(AckLevel::Disk),
+            ..*limits
+        };
+        for (text, filter, keeps) in [
+            ("a=all", "a", Some(all)),
+            ("a=off", "a", None),
+            (
+                "a=b,c=10",
+                "a=b,c",
+                Some(KeepLimits {
+                    count: Some(10),
+                    ..all
+                }),
+            ),
+            ("a/#=total=1KiB,10,ack=disk", "a/#", Some(limits(&all))),
+            ("a/#=10,ack=disk,total=1024B", "a/#", Some(limits(&all))),
+            ("a=b=ack=disk,total=1024,10", "a=b", Some(limits(&all))),
+        ] {
+            let rule = KeepRule {
+                filter: filter.to_owned(),
+                keeps,
+            };
+            assert_eq!(keep_rule(text), Ok(rule.clone()), "{text}");
+            assert_eq!(keep_rule(&rule.to_string()), Ok(rule), "{text}");
+        }
+        for (text, why) in [
+            ("a", "is no rule"),
+            ("a,total=1KiB", "is no rule"),
+            ("a=total=much", "\"total=much\" is no limit"),
+            ("a=total=1B,total=2B", "two limits of one kind"),
+            ("a=10,ack=tape", "it is os or disk"),
+            ("a=off,ack=disk", "\"off\" is no limit"),
+            ("$share/g/a=10", "is shared by all"),
+        ] {
+            let refused = keep_rule(text).expect_err(text);
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
+    }
 
     #[test]
     fn an_address_of_a_name_is_taken_once() {

@@ -6,6 +6,7 @@ pub(crate) mod rules;
 pub(crate) mod tail;
 pub(crate) mod topic;
 pub(crate) mod topics;
+mod total;
 mod visible;
 
 use std::cmp::Reverse;
@@ -214,11 +215,12 @@ impl History {
         let mut next = first;
         for lines in all {
             if let Some(topic) = &lines.topic {
-                topic.add(KeptRun {
+                let run = KeptRun {
                     first: next,
                     messages: lines.messages,
                     bytes: u32::try_from(lines.bytes.len()).unwrap_or(u32::MAX),
-                });
+                };
+                self.topics.add(topic, run);
             }
             next += u64::from(lines.messages);
         }
@@ -266,7 +268,7 @@ impl History {
                 first
             }
         };
-        topic.forget_before(first);
+        self.topics.forget_before(topic, first);
         Ok(())
     }
 
@@ -276,7 +278,7 @@ impl History {
         let topics = self.topics.all.read();
         let forgotten: u64 = topics
             .values()
-            .map(|topic| topic.forget_before(sequence))
+            .map(|topic| self.topics.forget_before(topic, sequence))
             .sum();
         if forgotten > 0 {
             log::info!(

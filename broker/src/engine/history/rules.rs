@@ -14,7 +14,7 @@ pub struct KeepRule {
     pub keeps: Option<KeepLimits>,
 }
 
-/// What one topic keeps at most; no limit is none.
+/// What a topic keeps at most; no limit is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepLimits {
     /// Messages.
@@ -23,8 +23,17 @@ pub struct KeepLimits {
     pub age: Option<Duration>,
     /// Bytes of messages, each with its topic and attributes.
     pub bytes: Option<u64>,
+    /// The same of all topics of the rule together.
+    pub total: Option<u64>,
     /// How safe a message is before its publisher is told so; none is what holds for all.
     pub ack: Option<AckLevel>,
+}
+
+impl KeepLimits {
+    /// Whether it counts which messages have how many bytes.
+    pub(super) fn is_for_bytes(&self) -> bool {
+        self.bytes.is_some() || self.total.is_some()
+    }
 }
 
 impl fmt::Display for KeepRule {
@@ -38,6 +47,7 @@ impl fmt::Display for KeepRule {
         let age = limits.age.map(humantime::format_duration);
         parts.extend(age.map(|age| age.to_string().replace(' ', "")));
         parts.extend(limits.bytes.map(|bytes| format!("{bytes}B")));
+        parts.extend(limits.total.map(|bytes| format!("total={bytes}B")));
         if parts.is_empty() {
             parts.push("all".to_owned());
         }
@@ -55,15 +65,21 @@ impl KeepRules {
         Self(rules)
     }
 
-    /// What a topic keeps, by the first rule that matches; none if it keeps nothing.
-    pub(crate) fn limits(&self, topic: Topic<'_>) -> Option<KeepLimits> {
+    /// The first rule that matches a topic, and what the topic keeps by it; none if it keeps nothing.
+    pub(crate) fn find(&self, topic: Topic<'_>) -> Option<(usize, KeepLimits)> {
         if topic.is_brokers_own() {
             return None;
         }
-        let matches = |rule: &&KeepRule| {
+        let matches = |rule: &KeepRule| {
             Filter::parse(rule.filter.as_str()).is_ok_and(|filter| filter.matches(topic))
         };
-        self.0.iter().find(matches)?.keeps
+        let rule = self.0.iter().position(matches)?;
+        Some((rule, self.0[rule].keeps?))
+    }
+
+    /// For each rule, the most bytes of all its topics together, if it says that.
+    pub(super) fn totals(&self) -> impl Iterator<Item = Option<u64>> {
+        self.0.iter().map(|rule| rule.keeps?.total)
     }
 }
 
@@ -99,13 +115,13 @@ mod tests {
             ("$SYS/x", None),
         ] {
             let topic = Topic::parse(topic).expect("a topic");
-            let limits = rules.limits(topic);
-            assert_eq!(limits.and_then(|limits| limits.count), count, "{topic:?}");
+            let found = rules.find(topic);
+            assert_eq!(found.and_then(|(_, it)| it.count), count, "{topic:?}");
         }
         let all = KeepRules::new(vec![keep("#", 1)]);
         for hidden in ["$x/y", "$SYS/x"] {
             let topic = Topic::parse(hidden).expect("a topic");
-            assert_eq!(all.limits(topic), None);
+            assert_eq!(all.find(topic), None);
         }
     }
 }

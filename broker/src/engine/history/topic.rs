@@ -6,7 +6,7 @@ use std::ops::Range;
 use protocol::AckLevel;
 
 use super::rules::KeepLimits;
-use crate::sync::Mutex;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// Consecutive messages of a topic in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,11 @@ pub(crate) struct KeptRun {
 /// A topic that keeps messages.
 pub(crate) struct KeptTopic {
     name: Box<str>,
+    /// The number of the rule by which it keeps them.
+    rule: usize,
     limits: KeepLimits,
+    /// It has its place among the topics of a rule with a limit for all of them.
+    is_ranked: AtomicBool,
     kept: Mutex<KeptRuns>,
 }
 
@@ -54,10 +58,12 @@ impl KeptRun {
 }
 
 impl KeptTopic {
-    pub(super) fn new(name: &str, limits: KeepLimits) -> Self {
+    pub(super) fn new(name: &str, (rule, limits): (usize, KeepLimits)) -> Self {
         Self {
             name: name.into(),
+            rule,
             limits,
+            is_ranked: AtomicBool::new(false),
             kept: Mutex::default(),
         }
     }
@@ -71,9 +77,21 @@ impl KeptTopic {
         self.limits.ack
     }
 
-    /// Adds messages that are in the log, and forgets those that are too many then.
-    pub(super) fn add(&self, run: KeptRun) {
+    pub(super) fn rule(&self) -> usize {
+        self.rule
+    }
+
+    /// Notes whether it has its place among the topics of its rule; returns whether it had.
+    pub(super) fn set_ranked(&self, is_ranked: bool) -> bool {
+        // Relaxed: read and written under the lock of the rule alone.
+        self.is_ranked.swap(is_ranked, Ordering::Relaxed)
+    }
+
+    /// Adds messages that are in the log, and forgets those that are too many then. Returns how many bytes it has before
+    /// and after.
+    pub(super) fn add(&self, run: KeptRun) -> (u64, u64) {
         let mut kept = self.kept.lock();
+        let before = kept.bytes;
         kept.messages += u64::from(run.messages);
         kept.bytes += u64::from(run.bytes);
         // Publishers come here after they have appended, so one may have been overtaken.
@@ -84,7 +102,7 @@ impl KeptTopic {
             Some(last)
                 if is_last
                     && last.end() == run.first
-                    && self.limits.bytes.is_none()
+                    && !self.limits.is_for_bytes()
                     && last.messages.checked_add(run.messages).is_some()
                     && last.bytes.checked_add(run.bytes).is_some() =>
             {
@@ -102,6 +120,15 @@ impl KeptTopic {
                 kept.drop_run();
             }
         }
+        (before, kept.bytes)
+    }
+
+    /// Forgets the oldest messages that came together; returns how many bytes these were.
+    pub(super) fn forget_oldest(&self) -> u64 {
+        let mut kept = self.kept.lock();
+        let before = kept.bytes;
+        kept.drop_run();
+        before - kept.bytes
     }
 
     /// Forgets messages with lower numbers than this; returns how many.
@@ -255,7 +282,7 @@ mod tests {
     use super::*;
 
     fn topic(limits: KeepLimits) -> KeptTopic {
-        KeptTopic::new("a", limits)
+        KeptTopic::new("a", (0, limits))
     }
 
     fn run(first: u64, messages: u32) -> KeptRun {
