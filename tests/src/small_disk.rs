@@ -1,6 +1,6 @@
 //! A broker whose store is on a disk that is nearly full.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::process::Command;
 
@@ -28,9 +28,20 @@ impl SmallDisk {
         command.arg(&place).arg(program("broker"));
         command.args(["--port", "0", "--host", "127.0.0.1", "--data"]);
         command.arg(place.join("data")).args(flags);
+        if !flags.contains(&"--data-reserve") {
+            // The disk is smaller than what is left to others by default.
+            command.args(["--data-reserve", "0"]);
+        }
         let broker = TestBroker::of(&mut command);
         let other = format!("/proc/{}/root{}/other", broker.pid(), place.display());
         Self { broker, other }
+    }
+
+    /// Shortens the file of others to so many bytes.
+    pub fn leave(&self, bytes: u64) {
+        let file = OpenOptions::new().write(true).open(&self.other);
+        let cut = file.and_then(|file| file.set_len(bytes));
+        cut.expect("the file system of the broker is seen through its process");
     }
 
     /// Removes the file of others.

@@ -198,6 +198,41 @@ fn a_full_store_says_so_and_when_it_has_room_again() {
     assert!(text.contains("\nstore: ok\n"), "{text}");
 }
 
+/// There is room for another segment, and not for that and for what is left to others.
+#[test]
+fn what_is_reserved_to_others_is_no_room() {
+    let folder = folder();
+    let flags = ["--data-reserve", "10MiB", "--keep", "a=all"];
+    let disk = SmallDisk::start(folder.path(), &flags);
+    disk.leave(5_000_000);
+    let broker = &disk.broker;
+    let mut client = broker.connect();
+    let value = "x".repeat(60_000);
+    let mut number = 0;
+    let refused = loop {
+        number += 1;
+        client.send(format!("PUBLISH a {value}"));
+        let answer = client.read_line();
+        if !answer.starts_with("PUBACK ") {
+            break answer;
+        }
+        assert!(number < 2000, "the disk is never full");
+    };
+    assert!(
+        refused.starts_with(&format!("ERROR no-room publish:{number} ")),
+        "{refused}"
+    );
+    client.expect_prefix("PUBACK ");
+    assert_eq!(asked(broker)["state"], "full");
+    broker.wait_for_log("--data-reserve");
+    disk.make_room();
+    eventually("it has room again", || asked(broker)["state"] == "ok");
+    client.send(format!("PUBLISH a {value}"));
+    client.expect_prefix("PUBACK ");
+    let kept = Asker::of(broker).ask("kept");
+    assert_eq!(kept["messages"], number, "{kept}");
+}
+
 /// It is broken by taking its folder away: a sync fails then, and what was in doubt cannot be written anew either.
 #[test]
 fn a_failing_store_makes_the_broker_unready() {

@@ -21,11 +21,12 @@ const BY_CERTIFICATE: &str = "required beyond loopback once there is a certifica
 const UNIX_NEED_RESTART: [&str; 2] = ["unix-mode", "unix-owner"];
 
 /// The other keys that change only with a restart.
-const NEED_RESTART: [&str; 6] = [
+const NEED_RESTART: [&str; 7] = [
     "data",
     "keep",
     "keep-total",
     "keep-topics",
+    "data-reserve",
     "ack",
     "sync-interval",
 ];
@@ -153,6 +154,7 @@ impl Config {
                 self.keep_total
                     .map_or_else(String::new, |bytes| bytes.to_string()),
             ),
+            ("data-reserve", ByteSize::b(self.data_reserve).to_string()),
             ("keep-topics", self.keep_topics.to_string()),
             ("history-max", self.history_max.to_string()),
             ("ack", self.ack.to_string()),

@@ -421,6 +421,7 @@ impl From<Flags> for Config {
             keep: flattened(flags.store.keep),
             keep_total: flags.store.keep_total.map(|bytes| bytes.as_u64()),
             keep_topics: flags.store.keep_topics,
+            data_reserve: flags.store.data_reserve.as_u64(),
             history_max: flags.store.history_max,
         }
     }

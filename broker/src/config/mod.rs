@@ -141,6 +141,8 @@ pub struct Config {
     pub keep: Vec<KeepRule>,
     /// Maximum bytes of the log with what they keep; none for 10 GiB in a folder, and 256 MiB in memory.
     pub keep_total: Option<u64>,
+    /// Free bytes of the disk with that folder that are left to others.
+    pub data_reserve: u64,
     /// Maximum topics that keep messages.
     pub keep_topics: usize,
     /// Maximum messages that a client asks for by their number, with `last` or `each`.
@@ -205,6 +207,7 @@ impl Default for Config {
             ack: AckLevel::Os,
             keep: Vec::new(),
             keep_total: None,
+            data_reserve: 256 << 20,
             keep_topics: 1_000_000,
             history_max: limits.past_messages,
             sync_interval: Duration::from_millis(100),

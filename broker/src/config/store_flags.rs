@@ -28,6 +28,16 @@ pub(super) struct StoreFlags {
         value_name = "BYTES"
     )]
     pub(super) keep_total: Option<ByteSize>,
+    /// Free bytes of the disk with --data that are left to others
+    #[arg(
+        long,
+        env = "BROKER_DATA_RESERVE",
+        hide_env = true,
+        hide_short_help = true,
+        default_value = "256MiB",
+        value_name = "BYTES"
+    )]
+    pub(super) data_reserve: ByteSize,
     /// Most topics that keep messages
     #[arg(
         long,

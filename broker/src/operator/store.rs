@@ -59,6 +59,7 @@ fn settings(config: &Config) -> StoreSettings {
         log: StoreTerms {
             level: config.ack,
             most_bytes: config.keep_total.unwrap_or(most_bytes),
+            reserve_bytes: config.data_reserve,
             extent: match config.keep.is_empty() {
                 true => Extent::Needed,
                 false => Extent::All,

@@ -171,6 +171,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reserved_to_others_is_no_room() {
+        let mut scene = Scene::new();
+        let free = |scene: &Scene, bytes| {
+            let taken = scene.disk.all_names().into_iter();
+            let taken: u64 = taken.map(|name| scene.disk.bytes(&name).len() as u64).sum();
+            scene.disk.set_size(taken + bytes);
+        };
+        scene.store.set_reserve(1000);
+        free(&scene, SEGMENT_BYTES + 999);
+        assert!(keep(&mut scene, 1500));
+        scene.store.prepare().expect_err("too little is free");
+        assert_eq!(scene.store.state(), StoreState::Full);
+        assert!(!keep(&mut scene, 1500));
+        let why = scene.store.prepare().expect_err("too little is free");
+        assert!(why.to_string().contains("--data-reserve"), "{why}");
+        free(&scene, SEGMENT_BYTES + 1000);
+        scene.store.prepare().expect("enough is free");
+        assert_eq!(scene.store.state(), StoreState::Ok);
+        let asked = scene.disk.asked_free();
+        for _ in 0..2 {
+            assert!(keep(&mut scene, 100));
+        }
+        assert_eq!(scene.disk.asked_free(), asked);
+        assert!(keep(&mut scene, 1500));
+    }
+
+    #[test]
     fn a_segment_that_can_be_used_again_is_room() {
         let mut scene = settled();
         let log = scene.store.log();

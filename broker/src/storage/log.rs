@@ -35,6 +35,8 @@ const UNDURABLE_BYTES: usize = 32 << 20;
 pub(crate) struct Log {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) segment_bytes: u64,
+    /// Free bytes of the disk that are left to others.
+    pub(super) reserve_bytes: u64,
     generation: u32,
     pub(super) secret: FrameSecret,
     /// Lock order: after the locks of the publisher, before none. Writes wait under it for the system only.
@@ -120,6 +122,7 @@ impl Log {
         Ok(Self {
             disk,
             segment_bytes,
+            reserve_bytes: 0,
             generation,
             secret,
             tail: Mutex::new(Tail {
@@ -282,7 +285,9 @@ impl Log {
 
     /// Makes a file of this length, or none: its part would take the room that is left.
     pub(super) fn make_file(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
-        let made = self.disk.create(name).and_then(|file| {
+        let free = self.leave_reserve(bytes);
+        let made = free.and_then(|()| self.disk.create(name));
+        let made = made.and_then(|file| {
             file.reserve(bytes)?;
             Ok(file)
         });

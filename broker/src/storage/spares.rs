@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
 use super::disk::{DiskFile, write_all};
 use super::log::{Log, MAKING};
 use super::segment::segment_name;
@@ -43,6 +45,26 @@ impl Log {
         self.disk.rename(MAKING, &name)?;
         tail.spares.push((name, made));
         Ok(())
+    }
+
+    /// Whether so many bytes can be taken and others are left what is reserved to them. Asked once a segment, since a
+    /// publisher may wait for it.
+    pub(super) fn leave_reserve(&self, bytes: u64) -> io::Result<()> {
+        if self.reserve_bytes == 0 {
+            return Ok(());
+        }
+        // A file system that does not say how much is free says when nothing is.
+        let free = self.disk.free_bytes().unwrap_or(u64::MAX);
+        match free >= self.reserve_bytes.saturating_add(bytes) {
+            true => Ok(()),
+            false => Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!(
+                    "another segment would leave less than --data-reserve of the {} that its disk has free",
+                    ByteSize(free)
+                ),
+            )),
+        }
     }
 
     /// To overwrite zeros is cheaper to sync than to take room. Where much comes in little time that does not count, and

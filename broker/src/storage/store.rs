@@ -91,6 +91,8 @@ pub(crate) struct StoreTerms {
     pub(crate) level: AckLevel,
     /// The log should not be longer than so many bytes.
     pub(crate) most_bytes: u64,
+    /// Free bytes of the disk that are left to others: no segment is begun that would take of them.
+    pub(crate) reserve_bytes: u64,
     /// What of it is read.
     pub(crate) extent: Extent,
 }
@@ -136,6 +138,7 @@ impl Store {
         let (mut store, found) = opened?;
         store.level = settings.level;
         store.most_bytes = settings.most_bytes;
+        store.log.reserve_bytes = settings.reserve_bytes;
         Ok((store, found))
     }
 
@@ -596,6 +599,10 @@ use super::frame::FrameSecret;
 
 #[cfg(test)]
 impl Store {
+    pub(super) fn set_reserve(&mut self, bytes: u64) {
+        self.log.reserve_bytes = bytes;
+    }
+
     pub(super) fn generation(&self) -> u32 {
         self.format.lock().generation
     }

@@ -33,6 +33,7 @@ fn engine() -> Engine {
         log: StoreTerms {
             level: AckLevel::Mem,
             most_bytes: 1 << 30,
+            reserve_bytes: 0,
             extent: Extent::All,
         },
         rules: vec![KeepRule {

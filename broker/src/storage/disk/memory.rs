@@ -34,6 +34,9 @@ struct DiskState {
     fails_at: Option<(u64, io::ErrorKind)>,
     /// All from this one on fail.
     fails_from: Option<u64>,
+    /// How long all files may be together, if that is limited, and how often it was asked what is free.
+    size: Option<u64>,
+    asked_free: u64,
 }
 
 #[derive(Clone, Default)]
@@ -70,6 +73,18 @@ impl MemoryDisk {
     /// Makes this step fail and all that follow.
     pub(crate) fn fail_from(&self, step: u64) {
         self.0.lock().fails_from = Some(step);
+    }
+
+    /// Makes it so large.
+    #[cfg(test)]
+    pub(crate) fn set_size(&self, bytes: u64) {
+        self.0.lock().size = Some(bytes);
+    }
+
+    /// How often it was asked what is free.
+    #[cfg(test)]
+    pub(crate) fn asked_free(&self) -> u64 {
+        self.0.lock().asked_free
     }
 
     /// The same bytes, with nothing open: what is left of a process that was killed.
@@ -266,6 +281,15 @@ impl Disk for MemoryDisk {
         state.number(name)?;
         state.change(NameChange::Removed(name.to_owned()));
         Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let mut state = self.0.lock();
+        state.asked_free += 1;
+        let files = state.names.values().map(|&it| &state.files[it]);
+        let taken: usize = files.map(|file| file.bytes.len()).sum();
+        let size = state.size.unwrap_or(u64::MAX);
+        Ok(size.saturating_sub(taken as u64))
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {

@@ -32,6 +32,9 @@ pub(crate) trait Disk: ReadDisk {
 
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Bytes that the file system of the folder has free for this process.
+    fn free_bytes(&self) -> io::Result<u64>;
+
     /// Makes durable which files are in a folder; the empty name is the folder of the store.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
 }

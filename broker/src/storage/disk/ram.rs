@@ -60,6 +60,10 @@ impl Disk for RamDisk {
         self.take(name).map(drop)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     fn sync_folder(&self, _folder: &str) -> io::Result<()> {
         Ok(())
     }

@@ -148,6 +148,12 @@ impl Disk for SystemDisk {
         Ok(fs::unlinkat(&self.folder, name, AtFlags::empty())?)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = fs::fstatvfs(&self.folder)?;
+        // Some of what is free may be for root alone.
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         Ok(fs::fsync(folder_in(&self.folder, folder)?)?)
     }
