@@ -39,6 +39,9 @@ pub use config::{
     SecretPlace, StoreTool, TokenTool, Tool, UserTool, UsersPlace,
 };
 pub use engine::history::rules::{KeepLimits, KeepRule};
+pub use engine::offline_history::{
+    KeptLoss, KeptTrial, LogRead, LoggedMessage, read_log, try_rules,
+};
 pub use engine::offline_store::{
     ImportError, StoreImport, StoreRepair, back_up_store, import_into_store, look_at_store,
     repair_store,

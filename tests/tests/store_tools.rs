@@ -646,3 +646,121 @@ fn a_backup_goes_to_an_empty_folder_and_of_what_is_damaged_is_damaged() {
         "{out}"
     );
 }
+
+/// A store with messages on topics that keep them; its broker was killed.
+fn with_past(rules: &[&str], lines: &[&str]) -> Place {
+    let place = Place::new();
+    let broker = place.broker(rules);
+    let mut client = broker.connect();
+    for line in lines {
+        client.send(format!("PUBLISH {line}"));
+        client.expect_prefix("PUBACK ");
+    }
+    killed(broker);
+    place
+}
+
+/// `<topic> <payload>` of each line of an export.
+fn values(lines: &str) -> Vec<String> {
+    let lines = lines.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let text = |key: &str| line[key].as_str().expect("text").to_owned();
+        format!("{} {}", text("topic"), text("payload"))
+    });
+    lines.collect()
+}
+
+#[test]
+fn what_topics_keep_is_exported_from_a_position_or_a_time_on_and_can_be_played() {
+    let rules = ["--keep", "chat/#=2", "--keep", "b=all"];
+    let lines = ["chat/a 1", "chat/a 2", "none 3", "b 4", "chat/a 5"];
+    let place = with_past(&rules, &lines);
+    let export = |flags: &[&str]| place.run(&[&["export"], flags].concat(), 0).0;
+    let all = export(&["--since", "start"]);
+    let kept = ["chat/a 1", "chat/a 2", "b 4", "chat/a 5"];
+    // Also what a limit has removed, unless the rules are known.
+    assert_eq!(values(&all), kept);
+    let ruled = export(&["--since", "start", "--keep", "chat/#=2 b=all"]);
+    assert_eq!(values(&ruled), kept[1..]);
+    let second: serde_json::Value =
+        serde_json::from_str(all.lines().nth(1).expect("a line")).expect("JSON");
+    let position = second["attributes"]["pos"].as_str().expect("a position");
+    assert!(position.ends_with(".1:2"), "{second}");
+    // While a broker has it, in another life of the store, and by filter.
+    let broker = place.broker(&rules);
+    let mut client = broker.connect();
+    client.send("PUBLISH b 6").expect_prefix("PUBACK ");
+    for (flags, expected) in [
+        (vec!["--since", position], vec!["b 4", "chat/a 5", "b 6"]),
+        (
+            vec!["--since", position, "--filter", "b"],
+            vec!["b 4", "b 6"],
+        ),
+        (vec!["--since", "1h", "--filter", "b"], vec!["b 4", "b 6"]),
+        (vec!["--since", "2999-01-01T00:00:00Z"], vec![]),
+        (vec!["--since", "now"], vec![]),
+        (vec!["--since", "1h", "--keep", "b=1"], vec!["b 6"]),
+        (vec!["--since", "1h", "--keep", "b=0s"], vec![]),
+    ] {
+        assert_eq!(values(&export(&flags)), expected, "{flags:?}");
+    }
+    let (lines, told) = place.run(&["export", "--since", "zzzz.1:1"], 0);
+    assert_eq!(values(&lines).len(), 5);
+    assert!(told.contains("not of this store"), "{told}");
+    let (_, told) = place.run(&["export", "--since", "yesterday"], 2);
+    assert!(told.contains("2026-11-29T13:00:00Z"), "{told}");
+    let file = place.0.path().join("lines");
+    fs::write(&file, &all).expect("room");
+    let other = TestBroker::start();
+    let mut subscriber = other.subscribe("#");
+    let file = file.to_str().expect("a path of text");
+    let (code, _, told) = outcome(&mut client_of(&other, "play", &[file]));
+    assert_eq!(code, Some(0), "{told}");
+    for value in kept {
+        subscriber.expect(format!("MESSAGE {value}"));
+    }
+}
+
+#[test]
+fn check_says_beforehand_what_other_rules_would_leave() {
+    let rules = ["--keep", "chat/#=4", "--keep", "b=all"];
+    let lines = [
+        "chat/a 1", "chat/a 2", "chat/a 3", "b 1", "chat/a 4", "chat/a 5", "b 2", "chat/b 1",
+    ];
+    let place = with_past(&rules, &lines);
+    let tried = |flags: &[&str]| {
+        let before = place.files();
+        let (told, _) = place.run(&[&["check"], flags].concat(), 0);
+        assert_eq!(place.files(), before);
+        let told = told.lines().filter(|line| {
+            line.starts_with("with these rules") || line.starts_with("would be lost")
+        });
+        told.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(tried(&[]), [""; 0]);
+    let until_now = ["--instead-of", "chat/#=4 b=all"];
+    assert_eq!(
+        tried(&[&["--keep", "chat/#=3"], &until_now[..]].concat()),
+        [
+            "with these rules: 4 messages in 2 topics",
+            "would be lost: 2 of 2 on b",
+            "would be lost: 1 of 4 on chat/a",
+            "would be lost: 3 messages in all",
+        ]
+    );
+    assert_eq!(
+        tried(&[&["--keep", "#=100,1h"], &until_now[..]].concat()),
+        ["with these rules: 8 messages in 3 topics"]
+    );
+    // Without the rules until now, what the log has counts.
+    assert_eq!(
+        tried(&["--keep", "b=all", "--keep", "chat/#=2,total=56B"]),
+        [
+            "with these rules: 5 messages in 3 topics",
+            "would be lost: 3 of 5 on chat/a",
+        ]
+    );
+    // It is as it was said.
+    let broker = place.broker(&["--keep", "chat/#=3"]);
+    broker.wait_for_log("4 messages in 2 topics");
+}

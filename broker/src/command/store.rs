@@ -2,19 +2,20 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, StdoutLock, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use broker::{
-    ImportError, StoreChanges, StoreError, StoreReport, StoreTool, StoredMessages, back_up_store,
-    import_into_store, look_at_store, repair_store,
+    ImportError, KeepRule, KeptTrial, StoreChanges, StoreError, StoreReport, StoreTool,
+    StoredMessages, back_up_store, import_into_store, look_at_store, read_log, repair_store,
+    try_rules,
 };
 use bytesize::ByteSize;
 use command_line::recording::{self, RecordedEvent, RecordedLine};
 use command_line::shell_word;
-use protocol::{Filter, MessageLine, Topic};
+use protocol::{Filter, MessageLine, PastStart, Topic, decode_spaces};
 
 /// Exit code of a store that is damaged.
 const DAMAGED: u8 = 4;
@@ -41,15 +42,30 @@ type ToolDone = Result<(String, ExitCode), StoreFailure>;
 /// Runs the tool.
 pub(super) fn run(tool: &StoreTool) -> ToolDone {
     match tool {
-        StoreTool::Check { folder } => check(folder),
+        StoreTool::Check {
+            folder,
+            keep,
+            instead_of,
+        } => check(folder, keep, instead_of),
         StoreTool::Backup { folder, to } => back_up(folder, to),
         StoreTool::Repair { folder } => repair(folder),
-        StoreTool::Export { folder, filters } => export(folder, filters),
+        StoreTool::Export {
+            folder,
+            filters,
+            since: None,
+            ..
+        } => export(folder, filters),
+        StoreTool::Export {
+            folder,
+            filters,
+            since: Some(start),
+            keep,
+        } => export_log(folder, filters, keep, *start),
         StoreTool::Import { folder, file } => import(folder, file),
     }
 }
 
-fn check(folder: &Path) -> ToolDone {
+fn check(folder: &Path, rules: &[KeepRule], before: &[KeepRule]) -> ToolDone {
     let found = look_at_store(folder).map_err(|why| failed(folder, &why))?;
     let (report, messages) = found.ok_or_else(|| no_store(folder))?;
     let mut text = format!("store: {}\n", folder.display());
@@ -59,6 +75,10 @@ fn check(folder: &Path) -> ToolDone {
         let _ = writeln!(text, "unreadable: {records}, whose checksums are right");
     }
     write_faults(&mut text, &report);
+    if !rules.is_empty() {
+        let tried = try_rules(folder, rules, before).map_err(|why| failed(folder, &why))?;
+        write_trial(&mut text, &tried.ok_or_else(|| no_store(folder))?);
+    }
     let is_damaged = report.is_damaged();
     text += &match is_damaged {
         true => format!(
@@ -68,6 +88,24 @@ fn check(folder: &Path) -> ToolDone {
         false => "state: sound\n".to_owned(),
     };
     Ok((text, code(is_damaged)))
+}
+
+fn write_trial(text: &mut String, trial: &KeptTrial) {
+    let _ = writeln!(
+        text,
+        "with these rules: {} in {}",
+        count(trial.messages, "message"),
+        count(trial.topics as u64, "topic")
+    );
+    for loss in &trial.losses {
+        let topic = decode_spaces(&loss.topic);
+        let (topic, lost, all) = (topic.escape_debug(), loss.lost, loss.messages);
+        let _ = writeln!(text, "would be lost: {lost} of {all} on {topic}");
+    }
+    if let [_, _, ..] = &trial.losses[..] {
+        let lost = trial.losses.iter().map(|loss| loss.lost).sum();
+        let _ = writeln!(text, "would be lost: {} in all", count(lost, "message"));
+    }
 }
 
 fn back_up(folder: &Path, to: &Path) -> ToolDone {
@@ -218,9 +256,41 @@ fn repair(folder: &Path) -> ToolDone {
 fn export(folder: &Path, filters: &[String]) -> ToolDone {
     let found = look_at_store(folder).map_err(|why| failed(folder, &why))?;
     let (report, messages) = found.ok_or_else(|| no_store(folder))?;
-    let is_damaged = report.is_damaged();
-    if is_damaged {
-        // The exit code tells as well.
+    warn_of_damage(folder, &report);
+    let mut exported = Exported::new(filters);
+    for line in messages.lines(now_ms()) {
+        let message = MessageLine::decode(&line).expect("it was read as one");
+        exported.write(Duration::ZERO, &message);
+    }
+    exported.end(&report)
+}
+
+fn export_log(folder: &Path, filters: &[String], rules: &[KeepRule], start: PastStart) -> ToolDone {
+    let mut exported = Exported::new(filters);
+    let mut begun_ms = None;
+    let read = read_log(folder, rules, start, &mut |message| {
+        if exported.is_wanted(message.line.topic) {
+            let begun_ms = *begun_ms.get_or_insert(message.time_ms);
+            let offset = Duration::from_millis(message.time_ms.saturating_sub(begun_ms));
+            exported.write(offset, &message.line);
+        }
+    });
+    let read = read.map_err(|why| failed(folder, &why))?;
+    let read = read.ok_or_else(|| no_store(folder))?;
+    if !read.is_complete {
+        let _ = writeln!(
+            io::stderr(),
+            "{}: some is missing of what was asked for: the position is not of this store, or the log begins behind it",
+            folder.display()
+        );
+    }
+    warn_of_damage(folder, &read.report);
+    exported.end(&read.report)
+}
+
+/// The exit code tells as well.
+fn warn_of_damage(folder: &Path, report: &StoreReport) {
+    if report.is_damaged() {
         let _ = writeln!(
             io::stderr(),
             "{} is damaged, and this is all that is sound; what is wrong: broker store check {}",
@@ -228,34 +298,49 @@ fn export(folder: &Path, filters: &[String]) -> ToolDone {
             shell_word(folder)
         );
     }
-    let filters: Vec<Filter<'_>> = filters
-        .iter()
-        .map(|text| Filter::parse(text).expect("it was checked"))
-        .collect();
-    let is_wanted =
-        |topic: Topic<'_>| filters.is_empty() || filters.iter().any(|filter| filter.matches(topic));
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut written = Ok(());
-    for line in messages.lines(now_ms()) {
-        let message = MessageLine::decode(&line).expect("it was read as one");
-        if is_wanted(message.topic) && written.is_ok() {
-            let payload = message.payload.unescape();
-            let attributes = &message.attributes;
-            written = recording::write_message(
-                &mut out,
-                Duration::ZERO,
-                message.topic,
-                &payload,
-                attributes,
-            );
+}
+
+/// Messages on standard output.
+struct Exported<'f> {
+    filters: Vec<Filter<'f>>,
+    out: BufWriter<StdoutLock<'static>>,
+    written: io::Result<()>,
+}
+
+impl<'f> Exported<'f> {
+    fn new(filters: &'f [String]) -> Self {
+        let filters = filters.iter();
+        Self {
+            filters: filters
+                .map(|text| Filter::parse(text).expect("it was checked"))
+                .collect(),
+            out: BufWriter::new(io::stdout().lock()),
+            written: Ok(()),
         }
     }
-    match written.and_then(|()| out.flush()) {
-        // Whatever reads it has enough.
-        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
-            Err(failure(format!("standard output takes nothing: {why}")))
+
+    fn is_wanted(&self, topic: Topic<'_>) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// Writes a message, if it is wanted and all before it were written.
+    fn write(&mut self, offset: Duration, message: &MessageLine<'_>) {
+        let (topic, attributes) = (message.topic, &message.attributes);
+        if self.is_wanted(topic) && self.written.is_ok() {
+            let payload = message.payload.unescape();
+            let out = &mut self.out;
+            self.written = recording::write_message(out, offset, topic, &payload, attributes);
         }
-        _ => Ok((String::new(), code(is_damaged))),
+    }
+
+    fn end(mut self, report: &StoreReport) -> ToolDone {
+        match self.written.and_then(|()| self.out.flush()) {
+            // Whatever reads it has enough.
+            Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+                Err(failure(format!("standard output takes nothing: {why}")))
+            }
+            _ => Ok((String::new(), code(report.is_damaged()))),
+        }
     }
 }
 

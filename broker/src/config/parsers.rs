@@ -59,7 +59,8 @@ pub(super) fn keep_rules(text: &str) -> Result<List<KeepRule>, String> {
     rules.map(List)
 }
 
-fn keep_rule(text: &str) -> Result<KeepRule, String> {
+/// Parses one of them.
+pub(super) fn keep_rule(text: &str) -> Result<KeepRule, String> {
     let (filter, limits) = filter_and_limits(text)?;
     match Filter::parse(filter) {
         Ok(parsed) if parsed.group().is_none() => {}

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use protocol::{Filter, escape_spaces};
+use protocol::{BadPast, Filter, PastStart, escape_spaces};
+
+use super::parsers::keep_rule;
+use crate::engine::history::rules::KeepRule;
 
 /// A look at a store, or a change of it, while no broker serves from it.
 #[derive(Debug, Subcommand)]
@@ -14,6 +17,12 @@ pub enum StoreTool {
         /// The folder of --data
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// Also tell what topics would lose with these rules; may be given several times
+        #[arg(long, value_name = "RULE", value_delimiter = ' ', value_parser = keep_rule)]
+        keep: Vec<KeepRule>,
+        /// The rules until now; without them all counts that the log has
+        #[arg(long, value_name = "RULE", value_delimiter = ' ', value_parser = keep_rule, requires = "keep")]
+        instead_of: Vec<KeepRule>,
     },
     /// Copy a store, also while a broker has it
     #[command(after_help = BACKUP)]
@@ -32,7 +41,7 @@ pub enum StoreTool {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Print the retained messages, each as a line of JSON
+    /// Print the retained messages, or those of the log, each as a line of JSON
     #[command(after_help = EXPORT)]
     Export {
         /// The folder of --data
@@ -41,6 +50,12 @@ pub enum StoreTool {
         /// Only topics that it matches; may be given several times
         #[arg(long = "filter", value_name = "FILTER", value_parser = filter)]
         filters: Vec<String>,
+        /// In the place of the retained messages those of the log behind this position or time, or start
+        #[arg(long, value_name = "X", value_parser = since)]
+        since: Option<PastStart>,
+        /// Of these only what topics keep by this rule; may be given several times
+        #[arg(long, value_name = "RULE", value_delimiter = ' ', value_parser = keep_rule, requires = "since")]
+        keep: Vec<KeepRule>,
     },
     /// Retain each message of an export or a recording
     #[command(after_help = IMPORT)]
@@ -57,6 +72,12 @@ pub enum StoreTool {
 const CHECK: &str = "\
 Reads only, also while a broker has the store: figures may then be a moment
 old, and what the broker has not finished writing is no damage.
+
+With --keep it tells as well what a start with these rules would leave, and
+what each topic would lose of what it keeps by the rules of --instead-of.
+
+Example:
+  broker store check /var/lib/dallal --keep 'chat/#=100' --instead-of 'chat/#=1000'
 
 Exit: 0 sound   4 damaged   5 written by a newer broker   1 cannot be read   2 wrong usage";
 
@@ -77,9 +98,13 @@ const EXPORT: &str = "\
 The form is that of `client record`: for `client play`, and for broker store
 import. Reads only, also while a broker has the store, or a damaged one.
 
+With --since the messages of the log are printed, the oldest first, also those
+that a limit has removed and that still take room, unless --keep is given.
+
 Examples:
   broker store export /var/lib/dallal > retained.jsonl
   broker store export /var/lib/dallal --filter 'home/#' | client play -
+  broker store export /var/lib/dallal --since 1d --keep 'chat/#=1000' > chat.jsonl
 
 Exit: 0 done   4 the store is damaged, all that is sound is printed   5 written by a newer broker
       1 not done, with the reason   2 wrong usage";
@@ -93,6 +118,11 @@ Examples:
   broker store export old | broker store import new
 
 Exit: 0 done   5 written by a newer broker   1 not done, with the reason   2 wrong usage";
+
+/// Parses where the past begins.
+fn since(text: &str) -> Result<PastStart, BadPast> {
+    PastStart::since(text.as_bytes())
+}
 
 /// Takes a filter as a line of the protocol writes it. A group would say nothing.
 fn filter(text: &str) -> Result<String, String> {

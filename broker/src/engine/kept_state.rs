@@ -17,6 +17,7 @@ use crate::engine::stored_messages::StoredChange;
 use crate::engine::stored_sessions::{PartAhead, StoredSessions};
 use crate::engine::usage::Usage;
 use crate::storage::clean_segment::NeededRun;
+use crate::storage::frame::FrameHeader;
 use crate::storage::record::{Apply, Record, RetainedRecord, SessionRecord};
 use crate::storage::snapshot_source::SnapshotSource;
 use crate::storage::store::{Store, StoreError, StoreTerms, Waiting};
@@ -131,9 +132,9 @@ impl Apply for TakingBack<'_> {
         self.unreadable += u64::from(taken.is_none());
     }
 
-    fn lines(&mut self, first: u64, lines: &[u8]) {
+    fn lines(&mut self, header: &FrameHeader, lines: &[u8]) {
         self.sessions.note_messages(lines);
-        self.topics.take_back(first, lines);
+        self.topics.take_back(header.first, lines);
     }
 }
 

@@ -13,6 +13,7 @@ mod kept_sessions;
 pub(crate) mod kept_state;
 pub(crate) mod limits;
 pub(crate) mod memory;
+pub(crate) mod offline_history;
 pub(crate) mod offline_store;
 pub(crate) mod orders;
 pub(crate) mod outbox;

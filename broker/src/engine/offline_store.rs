@@ -27,13 +27,24 @@ const UNSYNCED_BYTES: usize = 16 << 20;
 ///
 /// The folder cannot be read, or a newer broker has written it.
 pub fn look_at_store(folder: &Path) -> Result<Option<(StoreReport, StoredMessages)>, StoreError> {
+    read_store(folder, |disk| {
+        let mut messages = StoredMessages::default();
+        let report = StoreReport::read(disk, &mut messages)?;
+        Ok(report.map(|report| (report, messages)))
+    })
+}
+
+/// Reads a store, and once more if a broker has changed it meanwhile.
+pub(super) fn read_store<T>(
+    folder: &Path,
+    mut read: impl FnMut(&ReadOnlyDisk) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let disk = ReadOnlyDisk::open(folder)?;
     let mut attempt = 1;
     loop {
-        let mut messages = StoredMessages::default();
-        match StoreReport::read(&disk, &mut messages) {
+        match read(&disk) {
             Err(StoreError::Io(err)) if has_changed(&err) && attempt < ATTEMPTS => attempt += 1,
-            report => return Ok(report?.map(|report| (report, messages))),
+            done => return done,
         }
     }
 }

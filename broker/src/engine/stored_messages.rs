@@ -12,6 +12,7 @@ use protocol::{
 
 use crate::engine::stored_sessions::StoredSessions;
 use crate::storage::SnapshotWriter;
+use crate::storage::frame::FrameHeader;
 use crate::storage::record::{Apply, Record, RetainedRecord, SessionRecord};
 use crate::storage::snapshot_source::SnapshotSource;
 
@@ -142,7 +143,7 @@ impl Apply for StoredMessages {
         self.apply(record);
     }
 
-    fn lines(&mut self, _first: u64, lines: &[u8]) {
+    fn lines(&mut self, _: &FrameHeader, lines: &[u8]) {
         self.sessions.note_messages(lines);
     }
 }

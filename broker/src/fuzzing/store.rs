@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::storage::SnapshotWriter;
 use crate::storage::disk::memory::MemoryDisk;
 use crate::storage::disk::{Disk, write_all};
-use crate::storage::frame::{FrameKind, FrameSecret, seal};
+use crate::storage::frame::{FrameHeader, FrameKind, FrameSecret, seal};
 use crate::storage::log::NewFrame;
 use crate::storage::reader::LogReader;
 use crate::storage::record::{Apply, Record, RetainedRecord};
@@ -47,8 +47,8 @@ impl Apply for Entries {
         self.records.push(bytes);
     }
 
-    fn lines(&mut self, first: u64, lines: &[u8]) {
-        self.lines.push((first, lines.to_vec()));
+    fn lines(&mut self, header: &FrameHeader, lines: &[u8]) {
+        self.lines.push((header.first, lines.to_vec()));
     }
 }
 

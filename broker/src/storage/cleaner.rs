@@ -78,7 +78,7 @@ mod tests {
     use super::super::SnapshotWriter;
     use super::super::crash::{SEGMENT_BYTES, scripted};
     use super::super::disk::memory::MemoryDisk;
-    use super::super::frame::{FrameKind, LogFrame};
+    use super::super::frame::{FrameHeader, FrameKind, LogFrame};
     use super::super::log::{CLEANED, NewFrame};
     use super::super::reader::LogReader;
     use super::super::record::{Apply, Record};
@@ -122,9 +122,9 @@ mod tests {
     impl Apply for Lines {
         fn record(&mut self, _record: &Record<'_>) {}
 
-        fn lines(&mut self, first: u64, lines: &[u8]) {
+        fn lines(&mut self, header: &FrameHeader, lines: &[u8]) {
             let text = str::from_utf8(lines).expect("text");
-            let lines = (first..).zip(text.split_inclusive('\n'));
+            let lines = (header.first..).zip(text.split_inclusive('\n'));
             self.0
                 .extend(lines.map(|(number, line)| (number, line.to_owned())));
         }

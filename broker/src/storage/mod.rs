@@ -10,7 +10,7 @@ mod cleaner;
 mod crash;
 pub(crate) mod disk;
 pub(crate) mod figures;
-mod format;
+pub(crate) mod format;
 pub(crate) mod frame;
 pub(crate) mod log;
 mod not_kept;

@@ -1,12 +1,14 @@
 //! Records: the entries of state frames. Each says how something is from now on, so that it may be applied again.
 
+use super::frame::FrameHeader;
+
 /// Takes back what a store has, in the order of the log.
 pub(crate) trait Apply {
     /// Makes a change.
     fn record(&mut self, record: &Record<'_>);
 
-    /// Takes messages, the first of which has this sequence number: one a line.
-    fn lines(&mut self, _first: u64, _lines: &[u8]) {}
+    /// Takes the messages of a frame: one a line.
+    fn lines(&mut self, _header: &FrameHeader, _lines: &[u8]) {}
 }
 
 impl<F: FnMut(&Record<'_>)> Apply for F {

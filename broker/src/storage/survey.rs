@@ -114,7 +114,7 @@ impl Survey {
             FrameKind::State if frame.header.end() > from => {
                 records(frame.body).for_each(|record| apply.record(&record));
             }
-            FrameKind::Lines { .. } => apply.lines(frame.header.first, frame.body),
+            FrameKind::Lines { .. } => apply.lines(&frame.header, frame.body),
             FrameKind::State | FrameKind::Removed | FrameKind::Mark => {}
         })?;
         let is_sound = log.cut.is_none()

@@ -155,8 +155,7 @@ impl History {
 
     /// The number of the oldest message of a topic that was not forgotten; one behind all if there is none.
     pub(crate) fn oldest_of(&self, name: &str) -> u64 {
-        let topics = self.topics.all.read();
-        topics.get(name).map_or(u64::MAX, |topic| topic.oldest())
+        self.topics.oldest_of(name)
     }
 
     /// The number of the oldest entry that the log may have.

@@ -30,6 +30,11 @@ pub struct KeepLimits {
 }
 
 impl KeepLimits {
+    /// The age beyond which messages are forgotten, in milliseconds.
+    pub(crate) fn age_ms(&self) -> Option<u64> {
+        u64::try_from(self.age?.as_millis()).ok()
+    }
+
     /// Whether it counts which messages have how many bytes.
     pub(super) fn is_for_bytes(&self) -> bool {
         self.bytes.is_some() || self.total.is_some()

@@ -147,9 +147,8 @@ impl KeptTopic {
     }
 
     /// The age beyond which messages are forgotten, in milliseconds.
-    pub(super) fn age_ms(&self) -> Option<u64> {
-        let age = self.limits.age?;
-        u64::try_from(age.as_millis()).ok()
+    pub(crate) fn age_ms(&self) -> Option<u64> {
+        self.limits.age_ms()
     }
 
     pub(crate) fn size(&self) -> KeptSize {

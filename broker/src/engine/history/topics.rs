@@ -71,7 +71,7 @@ impl KeptTopics {
     }
 
     /// Forgets messages of a topic with lower numbers than this; returns how many.
-    pub(super) fn forget_before(&self, topic: &KeptTopic, sequence: u64) -> u64 {
+    pub(crate) fn forget_before(&self, topic: &KeptTopic, sequence: u64) -> u64 {
         match self.total_of(topic) {
             Some(total) => total.forget_before(topic, sequence),
             None => topic.forget_before(sequence),
@@ -80,6 +80,17 @@ impl KeptTopics {
 
     fn total_of(&self, topic: &KeptTopic) -> Option<&KeptTotal> {
         self.totals.get(topic.rule())?.as_ref()
+    }
+
+    /// The number of the oldest message of a topic that was not forgotten; one behind all if there is none.
+    pub(crate) fn oldest_of(&self, name: &str) -> u64 {
+        let topics = self.all.read();
+        topics.get(name).map_or(u64::MAX, |topic| topic.oldest())
+    }
+
+    /// All topics, by their names.
+    pub(crate) fn list(&self) -> Vec<Arc<KeptTopic>> {
+        self.all.read().values().cloned().collect()
     }
 
     /// Takes back messages that an earlier process has kept, the first of them with this number.
