@@ -51,10 +51,13 @@ pub struct Audit {
     pub exact: bool,
     /// Accepted messages.
     pub published: u64,
-    /// Messages with at least one subscriber.
+    /// Messages with at least one subscriber, or kept in the log.
     pub matched: u64,
-    /// Messages without a subscriber.
+    /// All others.
     pub unmatched: u64,
+    /// Messages kept in the log; brokers before that do not say it.
+    #[serde(default)]
+    pub kept: u64,
     /// Frames that were answered with `ERROR`.
     pub refused: u64,
     /// Copies, one for each subscriber of each message.

@@ -44,7 +44,7 @@ fn an_audit_counts_what_the_ledger_counts() {
         eve.ask("audit"),
         json!({
             "balanced": true, "exact": true,
-            "published": 2, "matched": 1, "unmatched": 1, "refused": 1,
+            "published": 2, "matched": 1, "unmatched": 1, "kept": 0, "refused": 1,
             "copies": 1, "written": 1, "waiting": 0,
             "dropped": eve.ask("audit")["dropped"], "discarded": 0, "withdrawn": 0,
         })
@@ -60,7 +60,14 @@ fn an_audit_counts_what_the_ledger_counts() {
         let counted = audit[word].as_u64().expect("a number") + since;
         assert_eq!(figure(&ledger, word), counted, "{word} in {ledger}");
     }
-    for word in ["unmatched", "refused", "waiting", "discarded", "withdrawn"] {
+    for word in [
+        "unmatched",
+        "kept",
+        "refused",
+        "waiting",
+        "discarded",
+        "withdrawn",
+    ] {
         assert_eq!(Some(figure(&ledger, word)), audit[word].as_u64(), "{word}");
     }
 }

@@ -127,3 +127,64 @@ fn the_client_lists_them() {
         (&json!("$h/xyz"), &json!(1))
     );
 }
+
+/// A kept message is matched, whoever else wants it; what could not be kept is none.
+#[test]
+fn the_ledger_counts_what_is_kept() {
+    let folder = folder();
+    let broker = TestBroker::with_store(folder.path(), &["--keep", "chat/#=3"]);
+    let mut asker = Asker::of(&broker);
+    let mut figures = |expected: [u64; 4]| {
+        let audit = asker.ask("audit");
+        let of = |name: &str| audit[name].as_u64().expect("a number");
+        // Each answer to this one before was a message with a subscriber.
+        let answers = expected[0];
+        let [matched, unmatched, kept] = ["matched", "unmatched", "kept"].map(of);
+        assert_eq!(
+            [matched - answers, unmatched, kept],
+            expected[1..],
+            "{audit}"
+        );
+        assert_eq!(
+            (&audit["balanced"], &audit["exact"]),
+            (&true.into(), &true.into())
+        );
+    };
+    let mut client = broker.connect();
+    let publish = |client: &mut tests::TestClient, lines: &[&str]| {
+        client.send(lines.join("\n"));
+        client.send("PING done").read_until("PONG done");
+    };
+    // With a route that is looked up, one that is known, and the same again; with attributes; retained.
+    let all = [
+        "PUBLISH chat/a 1",
+        "PUBLISH chat/a 2",
+        "PUBLISH chat/a 3",
+        "PUBLISH none 4",
+        "PUBLISH chat/a 5",
+        "@unit=C PUBLISH chat/a 6",
+        "@retain PUBLISH chat/a 7",
+        "@retain PUBLISH none 8",
+    ];
+    publish(&mut client, &all);
+    figures([0, 6, 2, 6]);
+    // With a follower, a subscriber, and a group.
+    let mut follower = broker.connect();
+    follower
+        .send("@since=now SUBSCRIBE chat/a")
+        .expect("SUBACK chat/a")
+        .expect_prefix("CURRENT ");
+    publish(&mut client, &all[..3]);
+    figures([1, 9, 2, 9]);
+    let mut subscriber = broker.subscribe("chat/a");
+    let mut member = broker.subscribe("$share/g/none");
+    publish(&mut client, &all[1..4]);
+    figures([2, 12, 2, 11]);
+    subscriber.send("BYE").read_until("BYE");
+    member.send("BYE").read_until("BYE");
+    assert!(
+        broker.ledger().contains(" 11 kept, "),
+        "{}",
+        broker.ledger()
+    );
+}

@@ -59,9 +59,10 @@ fn messages(figures: &mut Registry, engine: &Engine) {
         ("messages_published", "Messages accepted", account.published),
         (
             "messages_unmatched",
-            "Messages without a subscriber",
+            "Messages without a subscriber that were not kept either",
             account.unmatched,
         ),
+        ("messages_kept", "Messages kept in the log", account.kept),
         (
             "requests_refused",
             "Frames, filters and requests answered by an error",

@@ -66,6 +66,7 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     count("ledger/published", account.published);
     count("ledger/matched", account.matched);
     count("ledger/unmatched", account.unmatched);
+    count("ledger/kept", account.kept);
     count("ledger/refused", account.refused);
     count("ledger/copies", account.copies);
     count("ledger/written", tally.written);

@@ -82,6 +82,7 @@ impl fmt::Display for AuditTable<'_> {
         rows.extend([
             ("  discarded".to_owned(), audit.discarded),
             ("  withdrawn".to_owned(), audit.withdrawn),
+            ("kept".to_owned(), audit.kept),
             ("refused".to_owned(), audit.refused),
         ]);
         let label = rows.iter().map(|(label, _)| label.chars().count());
@@ -124,6 +125,7 @@ mod tests {
             published: 1_300,
             matched: 1_200,
             unmatched: 100,
+            kept: 20,
             refused: 1,
             copies: 2_400,
             written: 2_000,
@@ -148,6 +150,7 @@ copies       2,400
     full        90
   discarded     10
   withdrawn      0
+kept            20
 refused          1
 
 published = matched + unmatched: holds

@@ -103,7 +103,7 @@ fn a_broker_that_answers_no_inquiries_is_told_from_others() {
 fn account(exact: bool, written: u64) -> String {
     format!(
         "{{\"balanced\":{},\"exact\":{exact},\"published\":3,\"matched\":2,\"unmatched\":1,\
-         \"refused\":0,\"copies\":4,\"written\":{written},\"waiting\":0,\"dropped\":{{}},\
+         \"kept\":0,\"refused\":0,\"copies\":4,\"written\":{written},\"waiting\":0,\"dropped\":{{}},\
          \"discarded\":0,\"withdrawn\":0}}",
         written == 4
     )

@@ -50,7 +50,6 @@ use crate::engine::publish::Dispatch;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::Session;
 use crate::engine::session::clients::ClientRecord;
-use crate::engine::stats::ledger::Totals;
 use crate::engine::stats::log_limit::Suppressed;
 use crate::engine::usage::ConnectionShare;
 use crate::sync::Ordering;
@@ -398,18 +397,7 @@ impl<'a> Client<'a> {
         if asked != self.asked || self.handed_in.is_none_or(|last| self.is_due(last)) {
             self.hand_in(asked);
         }
-        let account = &self.account;
-        let totals = Totals {
-            published: account.published,
-            matched: account.matched,
-            unmatched: account.published - account.matched,
-            refused: account.refused,
-            copies: account.copies + account.retained,
-            withdrawn: self.dispatch.withdrawn(),
-            bytes: account.bytes,
-            publish_bytes: account.publish_bytes,
-        };
-        self.record.settle(totals, self.heard, asked);
+        self.record.settle(self.totals(), self.heard, asked);
     }
 
     /// Settles with complete figures, for a client that asks about the broker. An audit waits for the

@@ -10,6 +10,7 @@ use super::acks::Acks;
 use super::{Answers, Client};
 use crate::engine::outbox::waiting::WaitingAnswer;
 use crate::engine::publish::KeptOutcome;
+use crate::engine::stats::ledger::Totals;
 use crate::storage::NotKept;
 use crate::storage::figures::StoreState;
 
@@ -80,6 +81,23 @@ impl Client<'_> {
         if kept.messages > 0 && (kept.until > 0 || self.is_told_levels()) {
             let position = store.position(kept.last);
             self.acks().add(kept, position);
+        }
+    }
+
+    /// What became of all that the client has published.
+    pub(super) fn totals(&self) -> Totals {
+        let (account, kept) = (&self.account, self.dispatch.kept_count());
+        let matched = account.matched + kept.without_copies;
+        Totals {
+            published: account.published,
+            matched,
+            unmatched: account.published - matched,
+            kept: kept.messages,
+            refused: account.refused,
+            copies: account.copies + account.retained,
+            withdrawn: self.dispatch.withdrawn(),
+            bytes: account.bytes,
+            publish_bytes: account.publish_bytes,
         }
     }
 

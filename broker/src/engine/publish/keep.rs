@@ -18,7 +18,7 @@ use crate::storage::NotKept;
 
 use super::Dispatch;
 use super::batch::{Batch, Place, To};
-use super::kept_batch::{FRAME_BYTES, KeptBatch, KeptOutcome};
+use super::kept_batch::{FRAME_BYTES, KeptBatch, KeptCount, KeptOutcome};
 
 impl Dispatch {
     /// Whether a message is to be kept and cannot be.
@@ -59,13 +59,24 @@ impl Dispatch {
             _ => item.known.audience,
         };
         let (topic, copies) = (item.log.kept.clone(), item.log.copies(options.qos));
-        let is_kept = !is_ahead && item.log.keeps(options.qos);
+        let is_wanted = item.log.keeps(options.qos);
+        // A group has a member.
+        let has_copies =
+            item.known.groups.is_some() || !self.audiences[audience as usize].slots.is_empty();
+        let is_kept = !is_ahead && is_wanted;
         if is_kept && let Err(why) = self.add_kept(topic, place, bytes, options, asked) {
             // It was counted when its route was found.
             if let Some(item) = self.cache.at(self.place) {
                 item.count.messages -= 1;
             }
             return Err(why);
+        }
+        if is_wanted && !has_copies {
+            match is_ahead {
+                true => self.kept_count.without_copies += 1,
+                // Counted once it is kept.
+                false => self.batch.kept.without_copies += 1,
+            }
         }
         self.followed += copies;
         Ok(audience)
@@ -163,6 +174,7 @@ impl Dispatch {
             last.messages -= 1;
             return false;
         }
+        self.batch.kept.without_copies += u64::from(self.batch.copies == 0);
         self.followed += (self.cache.at(self.place)).map_or(0, |item| item.log.copies(1));
         admitted
     }
@@ -188,6 +200,7 @@ impl Dispatch {
     pub(super) fn keep(&mut self, buffer: &[u8]) -> bool {
         let KeptBatch {
             lines,
+            without_copies,
             admitted,
             record,
             ..
@@ -200,7 +213,9 @@ impl Dispatch {
         match appended {
             Ok(first) => {
                 let mut next = first;
+                self.kept_count.without_copies += without_copies;
                 for each in &lines {
+                    self.kept_count.messages += u64::from(each.messages);
                     next += u64::from(each.messages);
                     self.kept
                         .add(u64::from(each.messages), each.level, next - 1);
@@ -214,6 +229,11 @@ impl Dispatch {
                 false
             }
         }
+    }
+
+    /// The messages that were kept so far.
+    pub(crate) fn kept_count(&self) -> KeptCount {
+        self.kept_count
     }
 
     /// What has been kept since this was asked last.

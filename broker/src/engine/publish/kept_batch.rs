@@ -15,6 +15,8 @@ pub(super) const FRAME_BYTES: u64 = 64;
 #[derive(Default)]
 pub(super) struct KeptBatch {
     pub(super) lines: Vec<KeptLines>,
+    /// How many of the messages have no copy.
+    pub(super) without_copies: u64,
     /// The room that they take, and what was taken for them.
     pub(super) bytes: u64,
     pub(super) admitted: u64,
@@ -24,6 +26,14 @@ pub(super) struct KeptBatch {
     pub(super) is_ahead: bool,
     /// The last message of the batch is one of them.
     pub(super) is_last: bool,
+}
+
+/// Messages that were kept, since the publisher began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeptCount {
+    pub(crate) messages: u64,
+    /// Those of them of which the publisher has made no copy: the log alone has wanted them, or followers.
+    pub(crate) without_copies: u64,
 }
 
 /// What came of messages that were to be kept.

@@ -33,7 +33,7 @@ use crate::engine::stats::topic_stats::TopicStats;
 use crate::storage::NotKept;
 
 pub(crate) use batch::Place;
-pub(crate) use kept_batch::KeptOutcome;
+pub(crate) use kept_batch::{KeptCount, KeptOutcome};
 
 use batch::{Batch, Segment, To, merged};
 use slot::{Outcome, Slot};
@@ -75,6 +75,7 @@ pub(crate) struct Dispatch {
     outcome: Outcome,
     /// What came of messages that were to be kept.
     kept: KeptOutcome,
+    kept_count: KeptCount,
     /// Copies that followers get of them from the log.
     followed: u64,
     /// It delivers what is in the log to those that follow it.
@@ -115,6 +116,7 @@ impl Dispatch {
             scratch: 0,
             outcome: Outcome::default(),
             kept: KeptOutcome::default(),
+            kept_count: KeptCount::default(),
             followed: 0,
             is_for_followers: false,
         }

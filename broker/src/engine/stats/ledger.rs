@@ -23,10 +23,12 @@ pub(crate) struct Ledger {
 pub(crate) struct Totals {
     /// Messages accepted.
     pub(crate) published: u64,
-    /// Messages with a subscriber.
+    /// Messages with a subscriber, or kept in the log.
     pub(crate) matched: u64,
-    /// Messages without one.
+    /// All others.
     pub(crate) unmatched: u64,
+    /// Messages kept in the log, because their topics keep messages, or for sessions.
+    pub(crate) kept: u64,
     /// Frames answered by an `ERROR`; each filter counts as one.
     pub(crate) refused: u64,
     /// Copies made, one for each subscriber of each message.
@@ -77,6 +79,7 @@ impl AddAssign for Totals {
         self.published += other.published;
         self.matched += other.matched;
         self.unmatched += other.unmatched;
+        self.kept += other.kept;
         self.refused += other.refused;
         self.copies += other.copies;
         self.withdrawn += other.withdrawn;
@@ -100,11 +103,12 @@ impl fmt::Display for Ledger {
         } = self;
         write!(
             f,
-            "{verdict}: {} published = {} matched + {} unmatched, {} refused; \
+            "{verdict}: {} published = {} matched + {} unmatched, {} kept, {} refused; \
              {} copies = {} written + {waiting} waiting + {} + {} discarded + {} withdrawn",
             account.published,
             account.matched,
             account.unmatched,
+            account.kept,
             account.refused,
             account.copies,
             tally.written,
@@ -132,6 +136,7 @@ mod tests {
                 published: 5,
                 matched: 3,
                 unmatched: 2,
+                kept: 2,
                 refused: 1,
                 copies: 10,
                 withdrawn: 1,
