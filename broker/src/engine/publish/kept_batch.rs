@@ -29,7 +29,7 @@ pub(super) struct KeptBatch {
 }
 
 /// Messages that were kept, since the publisher began.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptCount {
     pub(crate) messages: u64,
     /// Those of them of which the publisher has made no copy: the log alone has wanted them, or followers.

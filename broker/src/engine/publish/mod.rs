@@ -344,6 +344,7 @@ impl Dispatch {
         let new = Self::new(self.router.clone(), self.topic_stats.clone()).of(self.publisher);
         let before = mem::replace(self, new);
         (self.now, self.kept, self.followed) = (before.now, before.kept, before.followed);
+        self.kept_count = before.kept_count;
         self.is_for_followers = before.is_for_followers;
         self.outcome.withdrawn.set(withdrawn);
         self.outcome.accepted.set(before.outcome.accepted.get());
@@ -650,6 +651,18 @@ mod tests {
             self.dispatch.deliver_last(&mut self.buffer);
             self.buffer.fill(1 << 20);
         }
+    }
+
+    #[test]
+    fn what_was_kept_is_counted_on_when_the_routes_are_forgotten() {
+        let mut scene = Scene::new();
+        let count = KeptCount {
+            messages: 3,
+            without_copies: 2,
+        };
+        scene.dispatch.kept_count = count;
+        scene.dispatch.forget();
+        assert_eq!(scene.dispatch.kept_count(), count);
     }
 
     #[test]
