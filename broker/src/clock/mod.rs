@@ -5,6 +5,7 @@
 //! Timeouts and deadlines use `Instant` itself.
 
 pub(crate) mod latency;
+pub(crate) mod log_limit;
 
 use std::time::{Duration, Instant};
 

@@ -20,10 +20,10 @@ use ipnet::IpNet;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clock::Moment;
+use crate::clock::log_limit::LogLimit;
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::peer::Peer;
-use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Admitted, Connection, ConnectionHandle};
 use crate::net::door::Door;
 use crate::net::doors::{BindFailure, Doors, Entrances, Provision, Serve};

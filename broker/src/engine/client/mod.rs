@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock::Moment;
+use crate::clock::log_limit::Suppressed;
 use crate::engine::Engine;
 use crate::engine::limits::{CachedLimits, Limits};
 use crate::engine::memory::budget::Memory;
@@ -50,7 +51,6 @@ use crate::engine::publish::Dispatch;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::Session;
 use crate::engine::session::clients::ClientRecord;
-use crate::engine::stats::log_limit::Suppressed;
 use crate::engine::usage::ConnectionShare;
 use crate::sync::Ordering;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::auth::access::Denial;
 use crate::auth::identity::IdentityName;
-use crate::engine::stats::log_limit::{LogLimit, Suppressed};
+use crate::clock::log_limit::{LogLimit, Suppressed};
 use crate::engine::stats::metrics::Counter;
 use crate::sync::Mutex;
 

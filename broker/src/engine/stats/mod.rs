@@ -2,7 +2,6 @@
 
 pub(crate) mod denials;
 pub(crate) mod ledger;
-pub(crate) mod log_limit;
 pub(crate) mod metrics;
 pub(crate) mod tally;
 pub(crate) mod topic_stats;

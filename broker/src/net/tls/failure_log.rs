@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use crate::auth::address::AddressBlock;
-use crate::engine::stats::log_limit::{LogLimit, Suppressed};
+use crate::clock::log_limit::{LogLimit, Suppressed};
 
 /// Maximum addresses that are told apart.
 const MOST_ADDRESSES: usize = 1024;
