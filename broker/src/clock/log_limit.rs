@@ -51,6 +51,15 @@ impl LogLimit {
     }
 }
 
+#[cfg(test)]
+impl LogLimit {
+    /// How many were suppressed since the last one that was not.
+    pub(crate) fn suppressed(&self) -> u64 {
+        let counting = self.0.lock();
+        counting.as_ref().map_or(0, |counting| counting.suppressed)
+    }
+}
+
 impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.count {

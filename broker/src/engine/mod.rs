@@ -95,6 +95,9 @@ pub(crate) struct Engine {
     pub(crate) limit_log: LogLimit,
     /// Log limit: the store does not take a change of a session.
     pub(crate) session_log: LogLimit,
+    /// Log limits: the store does not take what a client has published, or cannot be read.
+    pub(crate) not_kept_log: LogLimit,
+    pub(crate) not_read_log: LogLimit,
     /// What each identity has.
     pub(crate) usages: Usages,
     /// Says which identity a client has; none if the broker knows no users and no keys of JWTs. Locked for a copy, under no other lock.
@@ -133,6 +136,8 @@ impl Engine {
             jwt_log: LogLimit::default(),
             limit_log: LogLimit::default(),
             session_log: LogLimit::default(),
+            not_kept_log: LogLimit::default(),
+            not_read_log: LogLimit::default(),
             usages: Usages::default(),
             verifier: RwLock::new(None),
             access: SharedAccess::new(AccessTable::open()),

@@ -6,7 +6,7 @@ use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use super::snapshot::SnapshotWriter;
 use super::snapshot_source::SnapshotSource;
 use super::store::{Store, StoreError};
 use super::survey::StoreFound;
+use super::waiters::WaitingThread;
 
 /// Small, so that a short script has several segments.
 pub(super) const SEGMENT_BYTES: u64 = 2048;
@@ -283,6 +284,34 @@ fn a_disk_that_goes_on_failing_is_told_and_loses_nothing_that_was_kept() {
     scene.sync().expect_err("nothing can be written");
     assert_eq!(scene.keep(&retained(1, b"new")), Err(NotKept::Failed));
     scene.check(&scene.disk.killed(), 1);
+}
+
+/// However often the disk fails, the log has a line in a while, which says how many were left out.
+#[test]
+fn a_disk_that_fails_again_and_again_does_not_flood_the_log() {
+    let mut scene = Scene::new();
+    for _ in 0..50 {
+        scene.keep(&retained(1, b"kept")).expect("kept");
+        let sync = scene.disk.steps() + 1;
+        scene.disk.fail_at(sync, io::ErrorKind::Other);
+        scene.sync().expect("it is written anew");
+    }
+    assert_eq!(scene.store.lines_left_out(), [49, 0, 0]);
+    // Now nothing can be written, whoever tries, and there is something to write.
+    scene.keep(&retained(1, b"kept")).expect("kept");
+    scene.disk.fail_from(scene.disk.steps() + 1);
+    let (store, state) = (&scene.store, scene.state());
+    let (stop, stopped) = bounded(0);
+    thread::scope(|scope| {
+        scope.spawn(|| store.run(Duration::from_millis(1), state, &stopped));
+        let begun = Instant::now();
+        while store.lines_left_out()[1] < 50 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not tried");
+            store.wish(Arc::new(WaitingThread::new(u64::MAX)));
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(stop);
+    });
 }
 
 /// A store with a snapshot, several segments, and all of it durable.

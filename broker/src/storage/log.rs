@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::clock::log_limit::LogLimit;
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
 use super::disk::{Disk, DiskFile, is_full, write_all};
@@ -51,6 +52,8 @@ pub(crate) struct Log {
     /// All that can be read. Its lock comes behind `tail`.
     pub(super) segments: SegmentList,
     pub(super) figures: LogFigures,
+    /// Log limit: a sync has failed.
+    pub(super) anew_faults: LogLimit,
 }
 
 pub(super) struct Tail {
@@ -145,6 +148,7 @@ impl Log {
             appended_state: AtomicU64::new(0),
             segments,
             figures: LogFigures::new(next),
+            anew_faults: LogLimit::default(),
         })
     }
 
@@ -340,9 +344,11 @@ impl Log {
     fn write_anew(&self, tail: &mut Tail, why: &io::Error) -> io::Result<u64> {
         match self.try_to_write_anew(tail) {
             Ok((segment, end)) => {
-                ::log::error!(
-                    "the store: a sync has failed ({why}); what was not durable before is written anew, and is durable"
-                );
+                if let Some(more) = self.anew_faults.say(Instant::now()) {
+                    ::log::error!(
+                        "the store: a sync has failed ({why}); what was not durable before is written anew, and is durable{more}"
+                    );
+                }
                 // Within the lock of the end, as above.
                 self.segments.end_with(&segment);
                 tail.segments = vec![Arc::new(segment)];

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use protocol::{AckLevel, Position};
 
+use crate::clock::log_limit::LogLimit;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 use super::disk::ram::RamDisk;
@@ -82,6 +83,9 @@ pub(crate) struct Store {
     pub(super) cleaned_before: AtomicU64,
     /// What its start has found damaged.
     damage: StoreDamage,
+    /// Log limits: what fails of each of its two threads.
+    sync_faults: LogLimit,
+    tend_faults: LogLimit,
     _lock: Option<OwnedFd>,
 }
 
@@ -237,6 +241,8 @@ impl Store {
                 places: found.recovered.damages,
                 snapshots: found.bad_snapshots,
             },
+            sync_faults: LogLimit::default(),
+            tend_faults: LogLimit::default(),
             _lock: lock,
         };
         Ok((store, found))
@@ -363,7 +369,6 @@ impl Store {
         let interval = interval.max(LEAST_INTERVAL);
         let mut synced = self.log.appended();
         let mut next = Instant::now() + interval;
-        let mut is_told = false;
         loop {
             let wake = self.waiters.wait(next);
             if wake == Wake::Stop {
@@ -379,14 +384,16 @@ impl Store {
             if wake == Wake::Interval {
                 next = Instant::now() + interval;
             }
-            match done {
-                Ok(()) => is_told = false,
-                Err(err) if !is_told => {
-                    ::log::error!("the store: {err}");
-                    is_told = true;
-                }
-                Err(_) => {}
+            if let Err(err) = done {
+                self.tell_fault(&self.sync_faults, &err);
             }
+        }
+    }
+
+    /// A disk may fail at each attempt, or at every other one, and is tried again many times a second.
+    fn tell_fault(&self, limit: &LogLimit, err: &io::Error) {
+        if let Some(more) = limit.say(Instant::now()) {
+            ::log::error!("the store: {err}{more}");
         }
     }
 
@@ -402,7 +409,6 @@ impl Store {
     /// Makes segments before they are needed and snapshots from `source` when they are due, until `stopped` is closed:
     /// beside the thread that syncs, because both take long and others wait for that one.
     fn tend_loop(&self, source: &dyn SnapshotSource, stopped: &Receiver<()>) {
-        let mut is_told = false;
         let mut looked = Instant::now();
         loop {
             // At once, because starts in quick succession must not leave a file each.
@@ -417,15 +423,9 @@ impl Store {
                 }
             };
             let pause = match done {
-                Ok(()) => {
-                    is_told = false;
-                    TEND
-                }
+                Ok(()) => TEND,
                 Err(err) => {
-                    if !is_told {
-                        ::log::error!("the store: {err}");
-                    }
-                    is_told = true;
+                    self.tell_fault(&self.tend_faults, &err);
                     TRY_AGAIN
                 }
             };
@@ -599,6 +599,16 @@ use super::frame::FrameSecret;
 
 #[cfg(test)]
 impl Store {
+    /// How many lines were left out of the log: of failed syncs after which all was written anew, and of each of the
+    /// two threads.
+    pub(super) fn lines_left_out(&self) -> [u64; 3] {
+        [
+            self.log.anew_faults.suppressed(),
+            self.sync_faults.suppressed(),
+            self.tend_faults.suppressed(),
+        ]
+    }
+
     pub(super) fn set_reserve(&mut self, bytes: u64) {
         self.log.reserve_bytes = bytes;
     }

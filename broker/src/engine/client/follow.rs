@@ -44,7 +44,7 @@ impl Client<'_> {
             PastStart::Now => None,
             _ => {
                 let found = history.past(filter, start, may_see);
-                Some(found.map_err(|err: io::Error| not_readable(filter, &err))?)
+                Some(found.map_err(|err: io::Error| not_readable(self.engine, filter, &err))?)
             }
         };
         let past = found.map(|found| (found, sieves));

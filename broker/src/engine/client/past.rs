@@ -1,10 +1,12 @@
 //! What a client asks for of the past.
 
 use std::io;
+use std::time::Instant;
 
 use protocol::{Filter, Incomplete, PastStart, Position, Topic};
 
 use super::{Client, SubscribeError};
+use crate::engine::Engine;
 use crate::engine::outbox::OutboxGuard;
 
 /// Bytes that are read and sent at a time, between which the client may be waited for.
@@ -35,11 +37,13 @@ pub(super) fn without_history(start: PastStart) -> Option<Incomplete> {
     matches!(start, PastStart::After(_)).then_some(Incomplete { oldest: None })
 }
 
-pub(super) fn not_readable(filter: Filter<'_>, err: &io::Error) -> PastError {
-    log::error!(
-        "the store: what is kept of {} cannot be read: {err}",
-        filter.as_str()
-    );
+pub(super) fn not_readable(engine: &Engine, filter: Filter<'_>, err: &io::Error) -> PastError {
+    if let Some(more) = engine.not_read_log.say(Instant::now()) {
+        log::error!(
+            "the store: what is kept of {} cannot be read: {err}{more}",
+            filter.as_str()
+        );
+    }
     PastError::NotReadable
 }
 
@@ -66,14 +70,14 @@ impl Client<'_> {
         };
         let may_see = |topic: Topic<'_>| self.may_receive(topic, None);
         let found = history.past(filter, start, may_see);
-        let mut found = found.map_err(|err| not_readable(filter, &err))?;
+        let mut found = found.map_err(|err| not_readable(self.engine, filter, &err))?;
         answer(&mut outbox.lock(), PastStep::Begin(found.incomplete));
         let mut reader = history.reader();
         let mut lines = Vec::with_capacity(PIECE_BYTES);
         loop {
             lines.clear();
             let read = found.past.read(&mut reader, PIECE_BYTES, &mut lines);
-            let piece = read.map_err(|err| not_readable(filter, &err))?;
+            let piece = read.map_err(|err| not_readable(self.engine, filter, &err))?;
             let mut guard = outbox.lock();
             guard.tell_gap(piece.missing);
             answer(&mut guard, PastStep::Lines(&lines));

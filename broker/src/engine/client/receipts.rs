@@ -72,7 +72,10 @@ impl Client<'_> {
             // They were not delivered either. A receipt would say that all is well.
             let text = format!("what the client has published could not be kept: {why}");
             let id = self.record.id();
-            log::error!("connection {id} is closed: {text}");
+            // Clients connect again, and have the same happen to them.
+            if let Some(more) = self.engine.not_kept_log.say(Instant::now()) {
+                log::error!("connection {id} is closed: {text}{more}");
+            }
             self.outbox.fail(id, io::Error::other(text));
         }
         let Some(store) = self.engine.store.get() else {

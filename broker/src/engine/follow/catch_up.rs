@@ -51,7 +51,7 @@ pub(crate) fn catch_up_loop(engine: &Engine) {
             Ok(true) => engine.catch_up.ask(Arc::downgrade(&outbox)),
             Ok(false) => {}
             Err(err) => {
-                log_not_readable(&err);
+                log_not_readable(engine, &err);
                 engine.catch_up.ask(Arc::downgrade(&outbox));
                 sleep(TRY_AGAIN);
             }

@@ -14,6 +14,7 @@ mod wanted;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use memchr::memchr2;
 
@@ -70,8 +71,10 @@ pub(crate) fn stop(engine: &Engine) {
 }
 
 /// Says that the log cannot be read.
-fn log_not_readable(err: &io::Error) {
-    log::error!("the store cannot be read, so that followers miss messages: {err}");
+fn log_not_readable(engine: &Engine, err: &io::Error) {
+    if let Some(more) = engine.not_read_log.say(Instant::now()) {
+        log::error!("the store cannot be read, so that followers miss messages: {err}{more}");
+    }
 }
 
 /// The topic of a line without its position, such as `MESSAGE a b` or `@id=7 MESSAGE a b`.

@@ -83,7 +83,7 @@ impl Tailer<'_> {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(err) => {
-                    log_not_readable(&err);
+                    log_not_readable(self.account.engine, &err);
                     sleep(TRY_AGAIN);
                     return self.history.tail().wake();
                 }
