@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::auth::identity::IdentityName;
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::follow::pass_over;
+use crate::engine::follow::{oldest_unread, pass_over};
 use crate::engine::history::History;
 use crate::engine::history::rules::{KeepRule, KeepRules};
 use crate::engine::history::topics::KeptTopics;
@@ -149,9 +149,12 @@ impl SnapshotSource for Engine {
     }
 
     fn needed_whole_from(&self) -> u64 {
-        self.router
-            .history()
-            .map_or(0, |history| self.oldest_of_sessions(history))
+        let Some(history) = self.router.history() else {
+            return 0;
+        };
+        // What limits have removed is counted for a follower as it is read.
+        self.oldest_of_sessions(history)
+            .min(oldest_unread(self, history))
     }
 
     fn needed_bytes(&self) -> u64 {

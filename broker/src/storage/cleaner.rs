@@ -35,7 +35,10 @@ impl Store {
         };
         self.cleaned_before.store(span.end, Ordering::Relaxed);
         let needed = source.needed_in(span);
-        for segment in part {
+        // Asked once more: of what was not needed then, a follower that has come since is told nothing, and one that came
+        // before is seen now.
+        let end = end.min(source.needed_whole_from());
+        for segment in part.iter().filter(|segment| segment.numbers.end <= end) {
             let here = within(&needed, &segment.numbers);
             if 2 * bytes_of(&here) < segment.bytes {
                 self.log().clean(segment, &here)?;

@@ -14,7 +14,7 @@ pub(crate) trait SnapshotSource: Sync {
     /// The number of the oldest message in the log that is needed, or one behind all.
     fn oldest_needed(&self) -> io::Result<u64>;
 
-    /// From this number on all of the log is needed.
+    /// From this number on all of the log is needed, also what is not kept.
     fn needed_whole_from(&self) -> u64 {
         0
     }

@@ -27,7 +27,7 @@ use crate::engine::stats::ledger::Totals;
 
 pub(crate) use catch_up::catch_up_loop;
 pub(crate) use figures::FollowerFigures;
-pub(crate) use pass_over::pass_over;
+pub(crate) use pass_over::{oldest_unread, pass_over};
 pub(crate) use tailer::tail_loop;
 
 /// The account of one of the threads.

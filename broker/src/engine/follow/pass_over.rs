@@ -43,6 +43,18 @@ pub(crate) fn pass_over(engine: &Engine, before: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The number of the first message that a follower has not had; one behind all if there is no follower.
+pub(crate) fn oldest_unread(engine: &Engine, history: &History) -> u64 {
+    let present = engine.clients.present();
+    // Before the places of followers are read: those that are live are at this one or behind it.
+    let tail = *history.tail().lock();
+    let unread = present.iter().filter_map(|record| {
+        // Under no other lock: that of the tail was held for a copy.
+        record.outbox().lock().had(tail)
+    });
+    unread.min().unwrap_or(u64::MAX)
+}
+
 /// The followers that are not so far.
 fn passed(engine: &Engine, history: &History, before: u64) -> Vec<Passed> {
     let present = engine.clients.present();

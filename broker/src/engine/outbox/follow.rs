@@ -277,6 +277,13 @@ impl OutboxGuard<'_> {
         is_live
     }
 
+    /// The number behind the last message that the client has had, if it follows anything. `tail` is the end of the log as
+    /// followers see it.
+    pub(crate) fn had(&self, tail: u64) -> Option<u64> {
+        let following = self.inside.following.as_ref()?;
+        Some(following.had(tail))
+    }
+
     /// What would be read for the client of messages before this number, which are about to be removed from the log. It is
     /// not live afterwards. `tail` is the end of the log as followers see it, under its lock.
     pub(crate) fn unread_before(&mut self, before: u64, tail: u64) -> Option<LogTask> {
