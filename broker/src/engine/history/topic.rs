@@ -95,7 +95,13 @@ impl KeptTopic {
         kept.messages += u64::from(run.messages);
         kept.bytes += u64::from(run.bytes);
         // Publishers come here after they have appended, so one may have been overtaken.
-        let at = kept.runs.partition_point(|other| other.first < run.first);
+        let at = match kept.runs.back() {
+            Some(last) if last.first > run.first => {
+                kept.runs.partition_point(|other| other.first < run.first)
+            }
+            // Nearly always, and without a search in a list that may be long.
+            _ => kept.runs.len(),
+        };
         let is_last = at == kept.runs.len();
         match kept.runs.back_mut() {
             // Where bytes are limited, runs are dropped as they came, so that a start has the same result.
