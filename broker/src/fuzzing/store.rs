@@ -24,6 +24,11 @@ const CHANGE_BYTES: usize = 5;
 const FORMAT: &[u8] = b"dallal store 1\nid k3f9\ngeneration 1\nclean no\nsecret 5ea15ea1\n";
 const SECRET: FrameSecret = FrameSecret(0x5ea1_5ea1);
 
+const LINES: FrameKind = FrameKind::Lines {
+    qos: 1,
+    retain: false,
+};
+
 /// The bits of the first byte of an input.
 const AFTER_STOP: u8 = 1;
 const RAW: u8 = 2;
@@ -127,7 +132,9 @@ fn go_on(store: &Store, entries: &mut Entries) {
     let record = retained(7);
     store.keep(&record).expect("there is room");
     entries.record(&record);
-    entries.lines(keep_lines(store, 2), b"m\nm\n");
+    let first = keep_lines(store, 2);
+    let header = FrameHeader::new(LINES, first, 2);
+    entries.lines(&header, b"m\nm\n");
 }
 
 /// All lines that a start has got are in the log under their numbers, unless a segment has another name than it had, and
@@ -187,14 +194,7 @@ fn retained(number: u8) -> Record<'static> {
 fn keep_lines(store: &Store, count: u32) -> u64 {
     let body = b"m\n".repeat(count as usize);
     let parts = [&body[..]];
-    let frame = NewFrame::new(
-        FrameKind::Lines {
-            qos: 1,
-            retain: false,
-        },
-        count,
-        &parts,
-    );
+    let frame = NewFrame::new(LINES, count, &parts);
     let bytes = frame.bytes();
     store.log().admit(bytes).expect("there is room");
     let first = store.append_lines(&[frame], bytes);
