@@ -111,7 +111,7 @@ impl Log {
         file.reserve(segment_bytes)?;
         let first = LogSegment::new(next, file, segment_bytes);
         let end = match is_damaged {
-            true => seal(&first, secret, generation, time_ms)?,
+            true => first.seal(secret, generation, time_ms)?,
             false => 0,
         };
         // One that had this name may say the same, and must not go before this one is whole.
@@ -529,34 +529,6 @@ impl Tail {
     pub(super) fn current(&self) -> &LogSegment {
         self.segments.last().expect("there is always one")
     }
-}
-
-/// Writes two marks at the beginning of a segment, the second of which says that the first is durable, and so all segments
-/// before. Returns where they end.
-fn seal(
-    segment: &LogSegment,
-    secret: FrameSecret,
-    generation: u32,
-    time_ms: u64,
-) -> io::Result<u64> {
-    let mut end = 0;
-    for synced_to in [0, HEADER_BYTES as u32] {
-        let mut mark = FrameHeader::new(FrameKind::Mark, segment.first, 0);
-        mark.time_ms = time_ms;
-        mark.generation = generation;
-        mark.synced_to = synced_to;
-        write_all(&*segment.file, &[&mark.encode(secret)], end)?;
-        end += HEADER_BYTES as u64;
-    }
-    segment.file.sync()?;
-    segment.marks.note(Mark {
-        sequence: segment.first,
-        time_ms,
-        at: 0,
-    });
-    // Relaxed: no other thread has it yet.
-    segment.synced_to.store(end, Ordering::Relaxed);
-    Ok(end)
 }
 
 /// Milliseconds since 1970.

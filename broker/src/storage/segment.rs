@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::sync::{AtomicU64, Mutex};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
-use super::disk::{DiskFile, read_all};
-use super::frame::{FrameHeader, FrameSecret, HEADER_BYTES, LogFrame, SEQUENCE_END};
+use super::disk::{DiskFile, read_all, write_all};
+use super::frame::{FrameHeader, FrameKind, FrameSecret, HEADER_BYTES, LogFrame, SEQUENCE_END};
 
 /// The folder of the segments.
 pub(crate) const FOLDER: &str = "log";
@@ -63,6 +63,34 @@ impl LogSegment {
 }
 
 impl LogSegment {
+    /// Writes two marks at the beginning of a segment, the second of which says that the first is durable, and so all segments
+    /// before. Returns where they end.
+    pub(super) fn seal(
+        &self,
+        secret: FrameSecret,
+        generation: u32,
+        time_ms: u64,
+    ) -> io::Result<u64> {
+        let mut end = 0;
+        for synced_to in [0, HEADER_BYTES as u32] {
+            let mut mark = FrameHeader::new(FrameKind::Mark, self.first, 0);
+            mark.time_ms = time_ms;
+            mark.generation = generation;
+            mark.synced_to = synced_to;
+            write_all(&*self.file, &[&mark.encode(secret)], end)?;
+            end += HEADER_BYTES as u64;
+        }
+        self.file.sync()?;
+        self.marks.note(Mark {
+            sequence: self.first,
+            time_ms,
+            at: 0,
+        });
+        // Relaxed: no other thread has it yet.
+        self.synced_to.store(end, Ordering::Relaxed);
+        Ok(end)
+    }
+
     pub(super) fn readable(&self) -> ReadableSegment {
         ReadableSegment {
             file: self.file.clone(),

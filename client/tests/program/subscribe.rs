@@ -276,7 +276,6 @@ fn a_group_is_subscribed_to_plainly_and_has_no_past() {
         "a --until-now",
         "a --since soon",
         "a --last 0",
-        "a --each 100001",
     ] {
         end(&format!("subscribe {arguments}")).expect(2, "");
     }

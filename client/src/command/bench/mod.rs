@@ -66,7 +66,6 @@ const EXAMPLES: &str = "\
 Examples:
   client bench --size 16 --subs 10         throughput
   client bench --rate 10000 --hdr h.txt    latency, with its distribution
-  client bench --window 64 --retain --ack disk
 ";
 
 #[derive(Debug, clap::Args)]

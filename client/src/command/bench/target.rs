@@ -210,7 +210,7 @@ pub(crate) struct TargetArguments {
     /// Subscribers get from the log what topics keep
     #[arg(long, conflicts_with_all = ["mqtt", "qos"])]
     follow: bool,
-    /// NATS, Redis: into streams that keep N of a topic, or all
+    /// NATS, Redis: into streams with N of a topic, or all
     #[arg(long, value_name = "N", requires = "window")]
     pub(crate) keep: Option<Kept>,
     /// Wait at most TIME for the broker
