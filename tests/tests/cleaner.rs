@@ -6,15 +6,15 @@ use std::path::Path;
 use rustix::process::Signal;
 use tests::{Asker, TestBroker, TestClient, eventually, folder, outcome};
 
-/// Messages that are written at once, of 1 KiB.
+/// Messages that are written at once: a megabyte.
 const AT_ONCE: usize = 1000;
 
 const RULES: [&str; 4] = ["--keep", "rare/#=3", "--keep", "#=20"];
 
-/// Publishes so many bytes on topics of which each keeps twenty messages.
-fn publish(client: &mut TestClient, mebibytes: usize) {
+/// Publishes on topics of which each keeps twenty messages.
+fn publish(client: &mut TestClient, megabytes: usize) {
     let payload = "x".repeat(1000);
-    for _ in 0..mebibytes {
+    for _ in 0..megabytes {
         let lines = (0..AT_ONCE).map(|n| format!("PUBLISH busy/{} {payload}\n", n % 7));
         client.write(lines.collect::<String>());
     }

@@ -128,7 +128,7 @@ fn the_client_lists_them() {
     );
 }
 
-/// A kept message is matched, whoever else wants it; what could not be kept is none.
+/// A kept message is matched, with or without a subscriber.
 #[test]
 fn the_ledger_counts_what_is_kept() {
     let folder = folder();

@@ -1,4 +1,4 @@
-//! Timestamps for figures that people read.
+//! Timestamps for figures that people read, and how often they are told the same.
 //!
 //! The clock is read once a batch, and at rare events. That takes no system call and about twenty
 //! nanoseconds. (A coarse clock would take five, but the tools that run the tests do not support it.)

@@ -260,7 +260,9 @@ fn export(folder: &Path, filters: &[String]) -> ToolDone {
     let mut exported = Exported::new(filters);
     for line in messages.lines(now_ms()) {
         let message = MessageLine::decode(&line).expect("it was read as one");
-        exported.write(Duration::ZERO, &message);
+        if exported.is_wanted(message.topic) {
+            exported.write(Duration::ZERO, &message);
+        }
     }
     exported.end(&report)
 }
@@ -323,10 +325,10 @@ impl<'f> Exported<'f> {
         self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(topic))
     }
 
-    /// Writes a message, if it is wanted and all before it were written.
+    /// Writes a message, if all before it were written.
     fn write(&mut self, offset: Duration, message: &MessageLine<'_>) {
         let (topic, attributes) = (message.topic, &message.attributes);
-        if self.is_wanted(topic) && self.written.is_ok() {
+        if self.written.is_ok() {
             let payload = message.payload.unescape();
             let out = &mut self.out;
             self.written = recording::write_message(out, offset, topic, &payload, attributes);

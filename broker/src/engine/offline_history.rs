@@ -219,6 +219,13 @@ impl RuledTopics {
         }
     }
 
+    /// How many messages each topic keeps.
+    fn sizes(&self) -> BTreeMap<Box<str>, u64> {
+        let topics = self.topics.list().into_iter();
+        let sizes = topics.map(|topic| (topic.name().into(), topic.size().messages));
+        sizes.filter(|(_, messages)| *messages > 0).collect()
+    }
+
     fn has(&self, topic: Topic<'_>, number: u64) -> bool {
         self.topics.oldest_of(topic.as_str()) <= number
     }
@@ -258,15 +265,9 @@ impl RulesTrial {
         self.after.forget_old();
         if let Some(before) = &self.before {
             before.forget_old();
-            let sizes = before.topics.list().into_iter();
-            self.logged = sizes
-                .map(|topic| (topic.name().into(), topic.size().messages))
-                .collect();
+            self.logged = before.sizes();
         }
-        let left: BTreeMap<Box<str>, u64> = (self.after.topics.list().into_iter())
-            .map(|topic| (topic.name().into(), topic.size().messages))
-            .filter(|(_, messages)| *messages > 0)
-            .collect();
+        let left = self.after.sizes();
         let losses = self.logged.into_iter().map(|(topic, messages)| KeptLoss {
             lost: messages.saturating_sub(left.get(&topic).copied().unwrap_or(0)),
             topic: topic.into(),

@@ -21,22 +21,21 @@ impl Store {
         let end = end.min(source.needed_whole_from());
         let segments = self.log().segments().sealed_before(end, LEAST_SEGMENTS);
         let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        if bytes <= 2 * source.needed_bytes() {
+        // What is needed is asked for last: it is a walk over all topics.
+        if segments.is_empty() || bytes <= 2 * source.needed_bytes() {
             return Ok(());
         }
         // Relaxed: one thread at a time cleans.
         let from = self.cleaned_before.load(Ordering::Relaxed);
         let begin = segments.partition_point(|segment| segment.numbers.start < from);
+        // Behind the last one it begins with the first.
+        let begin = begin % segments.len();
         let part = &segments[begin..segments.len().min(begin + AT_ONCE)];
-        let span = match part {
-            [first, .., last] => first.numbers.start..last.numbers.end,
-            [only] => only.numbers.clone(),
-            [] => 0..0,
-        };
+        let span = part[0].numbers.start..part[part.len() - 1].numbers.end;
         self.cleaned_before.store(span.end, Ordering::Relaxed);
         let needed = source.needed_in(span);
-        // Asked once more: of what was not needed then, a follower that has come since is told nothing, and one that came
-        // before is seen now.
+        // Asked once more: a follower that has come before `needed_in` may have to be told of what is gone; one that comes
+        // later is not told of what was gone by then.
         let end = end.min(source.needed_whole_from());
         for segment in part.iter().filter(|segment| segment.numbers.end <= end) {
             let here = within(&needed, &segment.numbers);

@@ -297,7 +297,7 @@ fn a_disk_that_fails_again_and_again_does_not_flood_the_log() {
         scene.sync().expect("it is written anew");
     }
     assert_eq!(scene.store.lines_left_out(), [49, 0, 0]);
-    // Now nothing can be written, whoever tries, and there is something to write.
+    // Now each of the two threads fails, and there is something to write.
     scene.keep(&retained(1, b"kept")).expect("kept");
     scene.disk.fail_from(scene.disk.steps() + 1);
     let (store, state) = (&scene.store, scene.state());

@@ -60,10 +60,8 @@ impl LogSegment {
             marks: Arc::default(),
         }
     }
-}
 
-impl LogSegment {
-    /// Writes two marks at the beginning of a segment, the second of which says that the first is durable, and so all segments
+    /// Writes two marks at the beginning, the second of which says that the first is durable, and so all segments
     /// before. Returns where they end.
     pub(super) fn seal(
         &self,

@@ -1,4 +1,4 @@
-//! What the store asks of those whose state and messages it keeps.
+//! What the store asks of that which has the state, and knows which messages are needed.
 
 use std::io;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::clean_segment::NeededRun;
 use super::snapshot::SnapshotWriter;
 
-/// Where the state for a snapshot comes from.
+/// Where the state for a snapshot comes from, and what of the log is needed.
 pub(crate) trait SnapshotSource: Sync {
     /// Writes all that is kept now, as records. Publishers go on meanwhile.
     fn write(&self, snapshot: &mut SnapshotWriter);

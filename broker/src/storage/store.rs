@@ -385,15 +385,8 @@ impl Store {
                 next = Instant::now() + interval;
             }
             if let Err(err) = done {
-                self.tell_fault(&self.sync_faults, &err);
+                tell_fault(&self.sync_faults, &err);
             }
-        }
-    }
-
-    /// A disk may fail at each attempt, or at every other one, and is tried again many times a second.
-    fn tell_fault(&self, limit: &LogLimit, err: &io::Error) {
-        if let Some(more) = limit.say(Instant::now()) {
-            ::log::error!("the store: {err}{more}");
         }
     }
 
@@ -425,7 +418,7 @@ impl Store {
             let pause = match done {
                 Ok(()) => TEND,
                 Err(err) => {
-                    self.tell_fault(&self.tend_faults, &err);
+                    tell_fault(&self.tend_faults, &err);
                     TRY_AGAIN
                 }
             };
@@ -558,6 +551,14 @@ impl Store {
             Err(err) if is_full(&err) => Ok(()),
             cleaned => cleaned,
         }
+    }
+}
+
+/// Says that something has failed: a disk may fail at each attempt, or at every other one, and is tried again many times a
+/// second.
+fn tell_fault(limit: &LogLimit, err: &io::Error) {
+    if let Some(more) = limit.say(Instant::now()) {
+        ::log::error!("the store: {err}{more}");
     }
 }
 

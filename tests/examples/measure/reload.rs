@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::{TestBroker, folder};
@@ -14,7 +13,6 @@ use crate::rounds::median;
 use crate::stdout::say;
 
 const ROUNDS: usize = 20;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Each round, the rule of one user and the users file are others, so that both are read and taken.
 pub(crate) fn measure(count: usize) -> io::Result<bool> {
@@ -45,8 +43,6 @@ pub(crate) fn measure(count: usize) -> io::Result<bool> {
             let began = Instant::now();
             reload(&socket)?;
             took.push(began.elapsed());
-            // What the last one has given back is gone before the next.
-            thread::sleep(PAUSE);
         }
         Ok(())
     })?;

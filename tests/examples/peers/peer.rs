@@ -34,13 +34,35 @@ pub(crate) struct Peer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store {
     /// It acknowledges what the system has.
-    pub(crate) os: Besides,
+    pub(crate) os: Keeping,
     /// It acknowledges what is durable, if its publishers ask for that.
-    pub(crate) disk: Besides,
+    pub(crate) disk: Keeping,
     /// As `os`, with twenty messages of each topic at most, if its publishers ask for that.
-    pub(crate) twenty: Besides,
-    /// What `client bench` is told in these three.
-    bench: [&'static [&'static str]; 3],
+    pub(crate) twenty: Keeping,
+}
+
+/// One way to keep messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping {
+    /// What the broker is told besides.
+    pub(crate) besides: Besides,
+    /// What `client bench` is told besides.
+    load: &'static [&'static str],
+}
+
+impl Store {
+    fn of(self, wire: Wire) -> Option<Keeping> {
+        match wire {
+            Wire::Os | Wire::KeptLines => Some(self.os),
+            Wire::Disk => Some(self.disk),
+            Wire::Twenty => Some(self.twenty),
+            _ => None,
+        }
+    }
+}
+
+const fn keeping(besides: Besides, load: &'static [&'static str]) -> Keeping {
+    Keeping { besides, load }
 }
 
 /// What a program is told besides; `SOCKET`, `CERT`, `KEY` and `DATA` are filled in.
@@ -172,22 +194,26 @@ dynamic_filters = true
 
 /// A publisher gets the level `os` if it does not ask, and asks for `disk` in each message.
 const OUR_STORE: Store = Store {
-    os: Besides::Arguments("--data DATA --keep bench/#=all"),
-    disk: Besides::Arguments("--data DATA --keep bench/#=all"),
-    twenty: Besides::Arguments("--data DATA --keep bench/#=20"),
-    bench: [&[], &["--ack", "disk"], &[]],
+    os: keeping(ALL_OF_OURS, &[]),
+    disk: keeping(ALL_OF_OURS, &["--ack", "disk"]),
+    twenty: keeping(Besides::Arguments("--data DATA --keep bench/#=20"), &[]),
 };
 
+const ALL_OF_OURS: Besides = Besides::Arguments("--data DATA --keep bench/#=all");
+
 /// `client bench` makes streams with these limits.
-const STREAMS: [&[&str]; 3] = [&["--keep", "all"], &["--keep", "all"], &["--keep", "20"]];
+const ALL: &[&str] = &["--keep", "all"];
+const TWENTY: &[&str] = &["--keep", "20"];
 
 const NATS_JETSTREAM: Besides = Besides::Settings("jetstream {\n  store_dir: \"DATA\"\n}\n");
 
 const NATS_STORE: Store = Store {
-    os: NATS_JETSTREAM,
-    disk: Besides::Settings("jetstream {\n  store_dir: \"DATA\"\n  sync_interval: always\n}\n"),
-    twenty: NATS_JETSTREAM,
-    bench: STREAMS,
+    os: keeping(NATS_JETSTREAM, ALL),
+    disk: keeping(
+        Besides::Settings("jetstream {\n  store_dir: \"DATA\"\n  sync_interval: always\n}\n"),
+        ALL,
+    ),
+    twenty: keeping(NATS_JETSTREAM, TWENTY),
 };
 
 /// The last of two lines with one name holds. It writes no second file meanwhile.
@@ -196,12 +222,14 @@ const REDIS_EVERYSEC: Besides = Besides::Settings(
 );
 
 const REDIS_STORE: Store = Store {
-    os: REDIS_EVERYSEC,
-    disk: Besides::Settings(
-        "dir \"DATA\"\nappendonly yes\nappendfsync always\nauto-aof-rewrite-percentage 0\n",
+    os: keeping(REDIS_EVERYSEC, ALL),
+    disk: keeping(
+        Besides::Settings(
+            "dir \"DATA\"\nappendonly yes\nappendfsync always\nauto-aof-rewrite-percentage 0\n",
+        ),
+        ALL,
     ),
-    twenty: REDIS_EVERYSEC,
-    bench: STREAMS,
+    twenty: keeping(REDIS_EVERYSEC, TWENTY),
 };
 
 /// The scheme of the address, before `://`, for each broker of MQTT.
@@ -350,11 +378,15 @@ impl Peer {
         match case.wire {
             Wire::Tcp | Wire::Unix => self.unix,
             Wire::Tls => self.tls,
-            Wire::Os | Wire::KeptLines => self.store.map(|store| store.os),
-            Wire::Disk => self.store.map(|store| store.disk),
-            Wire::Twenty => self.store.map(|store| store.twenty),
+            Wire::Os | Wire::Disk | Wire::Twenty | Wire::KeptLines => {
+                self.keeping(case).map(|keeping| keeping.besides)
+            }
             Wire::Own | Wire::Mqtt | Wire::Lines | Wire::WebSocket | Wire::Events => None,
         }
+    }
+
+    fn keeping(&self, case: &Case) -> Option<Keeping> {
+        self.store?.of(case.wire)
     }
 
     /// The address for `client bench` in a case, and what it is told besides.
@@ -381,12 +413,10 @@ impl Peer {
             (Wire::Unix, _) => format!("{scheme}+unix:{}", socket.display()),
             _ => format!("{scheme}://127.0.0.1:{port}"),
         };
-        let flags: &[&str] = match (case.wire, self.store) {
-            (Wire::Os, Some(store)) => store.bench[0],
-            (Wire::Disk, Some(store)) => store.bench[1],
-            (Wire::Twenty, Some(store)) => store.bench[2],
-            _ if matches!(scheme, MQTT | "mqtts") => &["--mqtt", "3.1.1"],
-            _ => &[],
+        let flags: &[&str] = match self.keeping(case) {
+            Some(keeping) => keeping.load,
+            None if matches!(scheme, MQTT | "mqtts") => &["--mqtt", "3.1.1"],
+            None => &[],
         };
         (address, flags)
     }

@@ -130,11 +130,12 @@ fn call_besides(what: &str, besides: Besides) -> String {
 /// The same for the store, where that is not the same each time.
 fn call_with_store(store: Store) -> String {
     let more = [
-        ("the store at `disk` is", store.disk),
-        ("limits of the store are", store.twenty),
+        ("the store at `disk` is", store.disk.besides),
+        ("limits of the store are", store.twenty.besides),
     ];
-    let more = more.into_iter().filter(|(_, it)| *it != store.os);
-    let all = [("the store is", store.os)].into_iter().chain(more);
+    let os = store.os.besides;
+    let more = more.into_iter().filter(|(_, it)| *it != os);
+    let all = [("the store is", os)].into_iter().chain(more);
     all.map(|(what, it)| call_besides(what, it)).collect()
 }
 
